@@ -1,0 +1,78 @@
+"What all tests share: where things are, the digits, and how to run a command without touching anybody's files."
+import os,re,shutil,subprocess,sys
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+
+root = Path(__file__).resolve().parents[1]
+python = sys.executable
+
+# Comparisons to 1e-6 want one machine's arithmetic, so the GPU is kept out; test_learner_edges.py lets it in again, once.
+visible_gpus = os.environ.get('CUDA_VISIBLE_DEVICES')
+os.environ.update(CUDA_VISIBLE_DEVICES='', MPLBACKEND='agg', PYTHONDONTWRITEBYTECODE='1')
+
+# The package is found whether it is installed or not, here and in the processes that the tests start.
+os.environ['PYTHONPATH'] = os.pathsep.join([str(root), *filter(None, [os.getenv('PYTHONPATH')])])
+sys.path.insert(0, str(root))
+sys.dont_write_bytecode = True
+
+
+class Chapter:
+    "One notebook and the module that it exports."
+    def __init__(self, nb):
+        self.nb = nb
+        number,letter = re.match(r'(\d+)([a-z]?)_', nb.name).groups()
+        self.number = int(number),letter # (7,'') comes before (7,'b')
+        self.name = re.search(r'#\|\s*default_exp (\w+)', nb.read_text(encoding='utf-8')).group(1)
+        self.py = root/'digits_fastai'/f'{self.name}.py'
+
+    def __repr__(self): return self.nb.stem
+
+
+notebooks = sorted((root/'nbs').glob('[0-9]*.ipynb'))
+chapters = sorted(map(Chapter, notebooks), key=lambda o: o.number)
+
+
+def settings():
+    "What settings.ini says, as a dictionary."
+    ini = ConfigParser(delimiters=['='])
+    ini.read(root/'settings.ini', encoding='utf-8')
+    return dict(ini['DEFAULT'])
+
+
+def run(*cmd, cwd=None, timeout=300, ok=True, **env):
+    "Run a command and return it with its output; a keyword that is None takes a variable out of the environment."
+    full = {k: v for k,v in {**os.environ, **env}.items() if v is not None}
+    res = subprocess.run([str(o) for o in cmd], cwd=cwd, env=full, capture_output=True, text=True, encoding='utf-8', timeout=timeout)
+    if ok: assert res.returncode==0, f'{" ".join(map(str, cmd))[:200]} gave {res.returncode}:\n{res.stdout[-2000:]}\n{res.stderr[-4000:]}'
+    return res
+
+
+def copy_of_repository(dest):
+    "All files that are tracked, or new and not ignored; nothing that is built or downloaded."
+    listed = subprocess.run(['git', 'ls-files', '-coz', '--exclude-standard'], cwd=root, capture_output=True, text=True)
+    if listed.returncode: # no git here, or no clone: leave out what can't be source
+        ignore = shutil.ignore_patterns('.*', '__pycache__', '*.egg-info', 'build', 'dist', 'venv', '_docs', '_proc')
+        return shutil.copytree(root, dest, ignore=ignore)
+    for name in filter(None, listed.stdout.split('\0')):
+        if not (root/name).is_file(): continue
+        (dest/name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(root/name, dest/name)
+    return dest
+
+
+@pytest.fixture(scope='session')
+def path(tmp_path_factory):
+    "The 3s and 7s in train/ and valid/: MNIST's, or the stand-in's. Never fetched into the cache that people use."
+    from digits_fastai.download import cache_folder,digits_path
+    if not (cache_folder('data')/'mnist_sample').is_dir(): os.environ['FASTAI_HOME'] = str(tmp_path_factory.mktemp('fastai'))
+    return digits_path()
+
+
+@pytest.fixture(scope='session')
+def mnist(path):
+    "The real MNIST_SAMPLE; on the stand-in the test is left out, by name."
+    from digits_fastai.download import is_standin
+    if is_standin(path): pytest.skip('its figures hold on MNIST only, and MNIST is neither cached nor to be fetched')
+    return path
