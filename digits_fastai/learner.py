@@ -59,7 +59,7 @@ class TrainEvalCallback(Callback):
     order,run_valid = -10,False
 
     def before_fit(self):
-        self.learn.epoch,self.learn.train_iter,self.learn.pct_train = 0,0,0.
+        if self.fitting: self.learn.epoch,self.learn.train_iter,self.learn.pct_train = 0,0,0.
 
     def before_train(self):
         self.learn.pct_train = self.epoch/self.n_epoch
@@ -88,9 +88,11 @@ class Recorder(Callback):
         self.lrs,self.iters,self.losses,self.values = [],[],[],[]
         self.smooth_loss.reset()
         self.metric_names = ['epoch','train_loss','valid_loss',*(m.name for m in self.metrics),'time']
-        self.learn.logger(self.metric_names)
 
-    def before_epoch(self): self.row,self.cancelled,self.started = [],set(),time.time()
+    def before_epoch(self):
+        self.row,self.cancelled,self.started = [],set(),time.time()
+        if self.fitting and self.epoch==0: self.learn.logger(self.metric_names)
+
     def before_validate(self):
         for m in self._valid: m.reset()
 
@@ -138,7 +140,6 @@ class ProgressCallback(Callback):
         from fastprogress.fastprogress import master_bar
         self.mbar,self.old_logger,self.learn.logger = master_bar(range(self.n_epoch)),self.logger,self._write
         self.mbar.update(0)
-        self._write(self.recorder.metric_names)
 
     def before_train(self): self._start()
     def before_validate(self): self._start()
@@ -173,6 +174,11 @@ class FunctionModel(nn.Module):
         for i,p in enumerate(params): self._parameters[f'p{i}'] = p # nn.Parameter would make new tensors, unknown to f
 
     def forward(self, *xb): return self.f(*xb)
+
+# %% ../nbs/06_learner.ipynb #bf8f9773
+def _in_order(dl):
+    if not hasattr(dl, 'new') or not (getattr(dl, 'shuffle', False) or getattr(dl, 'drop_last', False)): return dl
+    return dl.new(shuffle=False, drop_last=False)
 
 # %% ../nbs/06_learner.ipynb #f1aaed9b
 class Learner:
@@ -222,9 +228,9 @@ class Learner:
         with self.added_cbs(cbs):
             if self.opt is None: self.create_opt()
             set_opt_lr(self.opt, self.lr if lr is None else lr)
-            self.n_epoch,self.fitting = n_epoch,True
+            logger,self.n_epoch,self.fitting = self.logger,n_epoch,True
             try: self._phase('fit', self._all_epochs, CancelFitException)
-            finally: self.fitting = False
+            finally: self.logger,self.fitting = logger,False
 
     def _all_epochs(self):
         for self.epoch in range(self.n_epoch): self._phase('epoch', self._one_epoch, CancelEpochException)
@@ -265,12 +271,19 @@ class Learner:
         dl=None, # another loader
         cbs=None, # callback or callbacks for this validation only
     )->list: # the loss and the metrics, floats
-        "Measure, change nothing: neither the weights nor the record of the last fit."
-        with self.added_cbs(cbs), torch.no_grad():
-            for event in ('before_fit','before_epoch'): self(event)
-            self._walk(self.dls[ds_idx] if dl is None else dl, 'validate', CancelValidException)
-            for event in ('after_epoch','after_fit'): self(event)
-        return self.recorder.final
+        "Measure, change nothing: neither the weights nor the record, not even from a callback in the middle of a fit."
+        was,record = vars(self).copy(),vars(self.recorder).copy()
+        try:
+            with self.added_cbs(cbs), torch.no_grad():
+                self.fitting = False
+                for event in ('before_fit','before_epoch'): self(event)
+                self._walk(_in_order(self.dls[ds_idx] if dl is None else dl), 'validate', CancelValidException)
+                for event in ('after_epoch','after_fit'): self(event)
+            return self.recorder.final
+        finally:
+            vars(self).update(was)
+            vars(self.recorder).update(record)
+            self.model.train(self.training)
 
     def get_preds(self,
         ds_idx:int=1, # 0 for the training set, 1 for the validation set
@@ -278,10 +291,8 @@ class Learner:
         act=None, # what to do to the raw outputs; what the loss says if None, nothing if it says nothing
     )->tuple[Tensor,Tensor]: # predictions [N,...] and targets [N,...] on the CPU; targets None if the loader has none
         "Predictions for a whole set, in its own order (a loader that can't be made anew unshuffled keeps its order)."
-        dl = self.dls[ds_idx] if dl is None else dl
-        if hasattr(dl, 'new'): dl = dl.new(shuffle=False, drop_last=False)
         gather = GatherPredsCallback()
-        self.validate(dl=dl, cbs=gather)
+        self.validate(ds_idx, dl, cbs=gather)
         act = act or activation_of(self.loss_func) or (lambda o: o)
         return act(torch.cat(gather.preds)), torch.cat(gather.targets) if gather.targets else None
 

@@ -177,17 +177,16 @@ def gv(
     for w in words: column[w] = max((column[a]+1 for a,b in forward if b==w), default=0)
     row = {w: sum(column[v]==column[w] for v in words[:i]) for i,w in enumerate(words)}
     at = {w: (column[w], -row[w]*.8) for w in words}
-    ax = plt.subplots(figsize=(1.25*(max(column.values())+1), 1.4+.8*max(row.values())))[1]
+    ax = plt.subplots(figsize=(1.35*(max(column.values())+1), 1.4+.8*max(row.values())))[1]
+    box = dict(boxstyle='round,pad=.35', fc='white', ec='.3')
+    boxes = {w: ax.text(*at[w], w, ha='center', va='center', fontsize=10, bbox=box).get_bbox_patch() for w in words}
     for a,b,label in arrows:
-        back = column[a]>=column[b]
-        ax.annotate('', at[b], at[a], arrowprops=dict(arrowstyle='-|>', color='.3', shrinkA=24, shrinkB=24,
-                                                      connectionstyle=f'arc3,rad={.45 if back else 0}'))
+        back,span = column[a]>=column[b],abs(column[a]-column[b])
+        ax.annotate('', at[b], at[a], arrowprops=dict(arrowstyle='-|>', color='.3', patchA=boxes[a], patchB=boxes[b], shrinkA=1,
+                                                      shrinkB=1, connectionstyle=f'arc3,rad={.45 if back else 0}'))
         x,y = ((p+q)/2 for p,q in zip(at[a], at[b]))
-        lift = .02+.222*abs(column[a]-column[b]) if back else .15
-        ax.text(x, y+lift, label, ha='center', va='center', fontsize=9,
-                bbox=dict(fc='white', ec='none', pad=1))
-    for w,(x,y) in at.items(): ax.text(x, y, w, ha='center', va='center', fontsize=10,
-                                       bbox=dict(boxstyle='round,pad=.4', fc='white', ec='.3'))
+        if label: ax.text(x, y+(.33*span if back else .15), label, ha='center', va='center', fontsize=9,
+                          bbox=dict(fc='white', ec='none', pad=1))
     ax.set_xlim(-.5, max(column.values())+.5)
-    ax.set_ylim(-.5-.8*max(row.values()), 1.1 if any(column[a]>=column[b] for a,b,_ in arrows) else .5)
+    ax.set_ylim(-.5-.8*max(row.values()), max(.5, *(.35*(column[a]-column[b])+.25 for a,b,_ in arrows)))
     ax.axis('off')

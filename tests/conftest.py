@@ -11,6 +11,8 @@ python = sys.executable
 # Comparisons to 1e-6 want one machine's arithmetic, so the GPU is kept out; test_learner_edges.py lets it in again, once.
 visible_gpus = os.environ.get('CUDA_VISIBLE_DEVICES')
 os.environ.update(CUDA_VISIBLE_DEVICES='', MPLBACKEND='agg', PYTHONDONTWRITEBYTECODE='1')
+os.environ.setdefault('OMP_NUM_THREADS', '1') # small tensors: threads would only wait for each other
+os.environ['no_proxy'] = ','.join(filter(None, [os.getenv('no_proxy'), '127.0.0.1'])) # our own little servers are near
 
 # The package is found whether it is installed or not, here and in the processes that the tests start.
 os.environ['PYTHONPATH'] = os.pathsep.join([str(root), *filter(None, [os.getenv('PYTHONPATH')])])
@@ -60,6 +62,10 @@ def copy_of_repository(dest):
         (dest/name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(root/name, dest/name)
     return dest
+
+
+def pytest_configure(config):
+    for o in ('`torch.jit', "The 'mode.chained"): config.addinivalue_line('filterwarnings', f'ignore:{o}') # fastai's and torch's own
 
 
 @pytest.fixture(scope='session')

@@ -1,0 +1,309 @@
+"What a notebook does not show of the Learner: interruptions, odd loaders, odd models, other people's optimizers."
+import os,sys
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader as TorchDL
+
+from conftest import python,run,visible_gpus
+from digits_fastai.dataloaders import DataLoader,DataLoaders,Dataset
+from digits_fastai.learner import *
+from digits_fastai.losses import accuracy,batch_accuracy,mnist_loss,mse
+from digits_fastai.optimizer import SGD,BasicOptim
+
+g = torch.Generator().manual_seed(0)
+x = torch.randn(50,4, generator=g)
+y = (x[:,:1]>0).float()
+
+
+@pytest.fixture
+def dls(): return DataLoaders(DataLoader(Dataset(x, y), 16), DataLoader(Dataset(x[:21], y[:21]), 8))
+
+@pytest.fixture
+def learn(dls):
+    torch.manual_seed(0)
+    with Learner(dls, nn.Linear(4,1), mnist_loss, metrics=batch_accuracy, lr=.1).no_logging() as learn: yield learn
+
+def two_classes(dl=None, **kwargs):
+    torch.manual_seed(0)
+    dls = DataLoaders(dl or DataLoader(Dataset(x, y[:,0].long()), 16), DataLoader(Dataset(x[:21], y[:21,0].long()), 8), **kwargs)
+    return Learner(dls, nn.Linear(4,2), nn.CrossEntropyLoss(), metrics=accuracy, lr=.1)
+
+def weights(learn): return torch.cat([p.detach().flatten().clone() for p in learn.model.parameters()])
+
+class Boom(Callback):
+    "Raises `e` the first time that `at` comes by."
+    def __init__(self, at='after_pred', e=KeyError): self.at,self.e,self.count = at,e,0
+    def _boom(self):
+        self.count += 1
+        if self.count==1: raise self.e('boom')
+    def __getattr__(self, k):
+        if k==self.__dict__.get('at'): return self._boom
+        return super().__getattr__(k)
+
+
+# Exceptions
+
+@pytest.mark.parametrize('at', ['before_fit','before_epoch','before_batch','after_pred','after_backward','after_batch','after_train','after_validate','after_epoch','after_fit'])
+def test_after_an_exception_in_fit_the_learner_can_go_on(learn, at):
+    boom = Boom(at)
+    with pytest.raises(KeyError): learn.fit(1, cbs=boom)
+    assert boom not in learn.cbs and boom.learn is None and not hasattr(learn, 'boom')
+    assert not learn.fitting
+    learn.fit(2)
+    assert len(learn.recorder.values)==2
+
+def test_after_an_exception_in_validate_the_learner_can_go_on(learn):
+    boom = Boom('after_pred')
+    with pytest.raises(KeyError): learn.validate(cbs=boom)
+    assert boom not in learn.cbs and torch.is_grad_enabled()
+    learn.fit(1)
+    assert len(learn.recorder.values)==1
+
+in_batch = ['before_batch','after_pred','after_loss']
+reaches = {CancelBatchException: in_batch, CancelTrainException: ['before_train', *in_batch], CancelValidException: ['before_validate'],
+           CancelEpochException: ['before_epoch','before_train', *in_batch, 'before_validate'],
+           CancelFitException: ['before_fit','before_epoch','before_train', *in_batch, 'before_validate']}
+
+@pytest.mark.parametrize('cancel,at', [(cancel,at) for cancel,ats in reaches.items() for at in ats])
+def test_whatever_is_called_off_first_thing_the_fit_ends_in_order(dls, cancel, at):
+    "Before anything has happened nothing has been recorded; nobody may trip over that."
+    learn = Learner(dls, nn.Linear(4,1), mnist_loss)
+    with learn.no_logging(): learn.fit(2, .1, cbs=Boom(at, cancel))
+    assert not learn.fitting
+    if cancel is not CancelFitException: assert len(learn.recorder.values[-1])==2
+
+def test_bars_and_table_survive_an_exception(dls, monkeypatch, capsys):
+    "Where there are bars, they draw the table as well; after a fit that broke off, one without bars prints it again."
+    monkeypatch.setattr(sys.stdout, 'isatty', lambda: True, raising=False)
+    learn = Learner(dls, nn.Linear(4,1), mnist_loss)
+    with pytest.raises(KeyError): learn.fit(1, cbs=Boom('after_epoch'))
+    learn.fit(1)
+    capsys.readouterr()
+    with learn.no_bar(): learn.fit(1)
+    out = capsys.readouterr().out.split()
+    assert out[:4]==['epoch','train_loss','valid_loss','time'] and out[4]=='0'
+
+
+# Callbacks
+
+def test_callbacks_for_one_fit_are_gone_afterwards(learn):
+    class Count(Callback):
+        n = 0
+        def after_step(self): self.n += 1
+    count = Count()
+    learn.fit(1, cbs=count)
+    learn.fit(1)
+    assert count.n==len(learn.dls.train) and count not in learn.cbs and not hasattr(learn, 'count')
+
+def test_a_visitor_does_not_take_the_name_of_a_resident_away(learn):
+    resident = learn.recorder
+    learn.fit(1, cbs=Recorder())
+    assert learn.recorder is resident and len(resident.values)==1
+
+def test_run_false_lasts_until_the_end_of_the_fit(learn):
+    class Once(Callback):
+        n = 0
+        def before_batch(self):
+            self.n += 1
+            self.run = False
+    learn.add_cbs(Once)
+    learn.fit(2)
+    assert learn.once.n==1 and learn.once.run
+    learn.fit(1)
+    assert learn.once.n==2
+
+def test_the_result_of_validate_during_a_fit_leaves_the_fit_in_peace(learn):
+    class Asks(Callback):
+        def after_epoch(self): self.learn.seen = self.learn.epoch
+    learn.fit(3, cbs=Asks())
+    assert learn.seen==2 and len(learn.recorder.values)==3
+
+
+# Validation changes nothing
+
+def test_validate_leaves_weights_optimizer_record_and_dice_as_they_were(dls):
+    class Moody(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.Sequential(nn.Linear(4,8), nn.BatchNorm1d(8), nn.Dropout(.5), nn.Linear(8,1))
+        def forward(self, x): return self.layers(x)
+    learn = Learner(dls, Moody(), mnist_loss, opt_func=lambda ps,lr: SGD(ps, lr, mom=.9), metrics=batch_accuracy)
+    with learn.no_logging(): learn.fit(2, .1)
+    r = learn.recorder
+    def now():
+        state = {k: v.clone() for k,v in learn.model.state_dict().items()}
+        opt = [learn.opt.state[p]['grad_avg'].clone() for p in learn.opt.params]
+        return state,opt,[list(o) for o in r.values],list(r.lrs),[o.item() for o in r.losses],list(r.iters),torch.get_rng_state(),[p.grad for p in learn.opt.params]
+    before = now()
+    results = [learn.validate(), learn.validate(0), learn.get_preds()]
+    after = now()
+    for a,b in zip(before[0].values(), after[0].values()): assert torch.equal(a, b)
+    for a,b in zip(before[1], after[1]): assert torch.equal(a, b)
+    assert before[2:6]==after[2:6] and torch.equal(before[6], after[6]) and before[7]==after[7]
+    assert len(results[0])==2 and all(isinstance(o, float) for o in results[0])
+
+def test_validate_and_get_preds_need_no_fit_before(learn):
+    loss,acc = learn.validate()
+    p,t = learn.get_preds()
+    assert acc==pytest.approx(((p>.5)==t.bool()).float().mean().item())
+    assert loss==pytest.approx((p-t).abs().mean().item(), abs=1e-6)
+
+
+# Predictions
+
+def test_predict_with_one_output(learn):
+    learn.fit(5)
+    label,index,probs = learn.predict(x[3])
+    p,_ = learn.get_preds(dl=DataLoader(Dataset(x, y), 16))
+    assert probs.shape==(2,) and probs.sum().item()==pytest.approx(1)
+    assert probs[1].item()==pytest.approx(p[3].item(), abs=1e-6)
+    assert label==index.item()==int(p[3]>.5) and index.dtype==torch.int64
+
+def test_predict_with_several_outputs_and_names():
+    learn = two_classes(vocab=['three','seven'])
+    with learn.no_logging(): learn.fit(5)
+    p,t = learn.get_preds()
+    assert p.shape==(21,2) and torch.allclose(p.sum(1), torch.ones(21)) and t.shape==(21,)
+    for i in (0,7):
+        label,index,probs = learn.predict(x[i])
+        assert torch.allclose(probs, p[i], atol=1e-6) and label==['three','seven'][index]
+
+def test_predict_does_not_guess_what_makes_probabilities(dls):
+    learn = Learner(dls, nn.Linear(4,1), mse)
+    with pytest.raises(ValueError, match='activation'): learn.predict(x[0])
+    p,_ = learn.get_preds()
+    assert torch.allclose(p, learn.model(x[:21]))
+
+@pytest.mark.parametrize('kwargs', [dict(drop_last=True), dict(shuffle=True), dict(shuffle=True, drop_last=True)])
+def test_get_preds_gives_all_rows_in_order(kwargs):
+    learn = two_classes(DataLoader(Dataset(x, y[:,0].long()), 16, **kwargs))
+    p,t = learn.get_preds(0)
+    assert torch.equal(t, y[:,0].long())
+    assert torch.allclose(p, learn.model(x).softmax(1), atol=1e-6)
+
+def test_get_preds_without_targets(learn):
+    for dl in (DataLoader(x, 16), TorchDL(x, 16), [x[:16],x[16:]]):
+        p,t = learn.get_preds(dl=dl)
+        assert t is None and torch.allclose(p, learn.model(x).sigmoid(), atol=1e-6)
+
+def test_get_preds_of_nothing_is_an_error_that_says_so(learn):
+    with pytest.raises(ValueError, match='batches'): learn.get_preds(dl=DataLoader(Dataset(x[:0], y[:0]), 16))
+
+
+# Odd loaders
+
+def test_fit_zero_epochs_does_nothing(learn):
+    before = weights(learn)
+    learn.fit(0)
+    assert learn.recorder.values==[] and torch.equal(weights(learn), before)
+
+def test_an_empty_training_set_trains_nothing_and_still_validates(learn):
+    learn.dls = DataLoaders(DataLoader(Dataset(x[:3], y[:3]), 16, drop_last=True), learn.dls.valid)
+    before = weights(learn)
+    learn.fit(1)
+    assert torch.equal(weights(learn), before)
+    (train_loss,valid_loss,acc), = learn.recorder.values
+    assert train_loss is None or train_loss!=train_loss
+    assert valid_loss==pytest.approx(learn.validate()[0]) and 0<=acc<=1
+
+def test_an_empty_validation_set_gives_no_figures(learn):
+    learn.dls = DataLoaders(learn.dls.train, DataLoader(Dataset(x[:0], y[:0]), 16))
+    learn.fit(1)
+    (train_loss,*rest), = learn.recorder.values
+    assert train_loss>0 and rest==[None,None]
+
+def test_the_table_is_printed_even_when_a_figure_is_missing(dls, capsys):
+    learn = Learner(DataLoaders(dls.train, DataLoader(Dataset(x[:0], y[:0]), 16)), nn.Linear(4,1), mnist_loss)
+    learn.fit(1)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()==['epoch','train_loss','valid_loss','time'] and len(lines)==2 and '\r' not in ''.join(lines)
+
+def test_batches_without_targets_train_nothing(learn):
+    learn.dls = DataLoaders(DataLoader(x, 16), DataLoader(x, 16))
+    before = weights(learn)
+    learn.fit(1)
+    assert torch.equal(weights(learn), before) and learn.recorder.losses==[]
+
+def test_a_plain_list_of_batches_is_a_loader(learn):
+    learn.dls = DataLoaders([(x[:25],y[:25]), (x[25:],y[25:])], [(x,y)])
+    learn.fit(2)
+    assert len(learn.recorder.losses)==4
+
+def test_two_inputs_are_both_handed_to_the_model():
+    class Sum(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Linear(4,1)
+        def forward(self, x, z): return self.a(x)+z
+    batches = [(x,x[:,:1],y)]
+    learn = Learner(DataLoaders(batches, batches), Sum(), mnist_loss)
+    with learn.no_logging(): learn.fit(1, .1)
+    assert len(learn.recorder.values)==1
+
+
+# Odd models, metrics and optimizers
+
+def test_a_model_without_parameters_can_be_measured_but_not_trained(dls):
+    class First(nn.Module):
+        def forward(self, x): return x[:,:1]
+    learn = Learner(dls, First(), mnist_loss, metrics=batch_accuracy)
+    assert learn.validate()[1]==1. and learn.get_preds()[0].shape==(21,1)
+    with pytest.raises(ValueError, match='no parameters'): learn.fit(1)
+    assert not learn.fitting
+
+def test_frozen_parameters_stay(dls):
+    model = nn.Sequential(nn.Linear(4,3), nn.ReLU(), nn.Linear(3,1))
+    model[0].requires_grad_(False)
+    before = [p.detach().clone() for p in model.parameters()]
+    with Learner(dls, model, mnist_loss).no_logging() as learn: learn.fit(2, .5)
+    same = [torch.equal(a, b) for a,b in zip(before, model.parameters())]
+    assert same==[True,True,False,False]
+
+def test_a_plain_function_is_trained_through_its_own_tensors(dls):
+    w,b = torch.zeros(4,1).requires_grad_(),torch.zeros(1).requires_grad_()
+    learn = Learner(dls, lambda x: x@w+b, mnist_loss, opt_func=BasicOptim, params=[w,b], metrics=batch_accuracy)
+    with learn.no_logging(): learn.fit(10, 1.)
+    assert w.abs().sum()>0 and learn.recorder.values[-1][-1]>.8
+    with pytest.raises(TypeError, match='params='): Learner(dls, lambda x: x@w+b, mnist_loss)
+
+def test_two_metrics_of_one_name_are_refused(dls):
+    with pytest.raises(ValueError, match='two have one name'): Learner(dls, nn.Linear(4,1), mnist_loss, metrics=[mse,mse])
+
+def fastai_optimizer(name):
+    from fastai import optimizer
+    return getattr(optimizer, name)
+
+@pytest.mark.parametrize('opt_func', [lambda: SGD, lambda: BasicOptim, lambda: torch.optim.SGD, lambda: torch.optim.Adam,
+                                      lambda: fastai_optimizer('SGD'), lambda: fastai_optimizer('Adam')], ids=['ours','basic','torch','torch_adam','fastai','fastai_adam'])
+def test_anybodys_optimizer_trains_and_keeps_the_rate_of_each_fit(dls, opt_func):
+    torch.manual_seed(0)
+    learn = Learner(dls, nn.Linear(4,1), mnist_loss, opt_func=opt_func(), lr=.2)
+    start = learn.validate()[0]
+    with learn.no_logging():
+        learn.fit(3)
+        assert set(learn.recorder.lrs)=={.2}
+        opt = learn.opt
+        learn.fit(1, .05)
+    assert set(learn.recorder.lrs)=={.05} and learn.opt is opt
+    assert learn.recorder.values[-1][1]<start
+
+def test_a_gpu_is_used_when_there_is_one(tmp_path):
+    look = '''
+import torch
+from torch import nn
+from digits_fastai.dataloaders import DataLoader,DataLoaders,Dataset
+from digits_fastai.learner import Learner
+from digits_fastai.losses import mnist_loss
+if not torch.cuda.is_available(): raise SystemExit('no GPU')
+x = torch.randn(50,4)
+dls = DataLoaders(*(DataLoader(Dataset(x, (x[:,:1]>0).float()), 16) for _ in range(2)))
+learn = Learner(dls, nn.Linear(4,1), mnist_loss)
+with learn.no_logging(): learn.fit(3, 1.)
+p,t = learn.get_preds()
+print(learn.pred.device.type, next(learn.model.parameters()).device.type, p.device.type, t.device.type, learn.predict(x[0])[2].device.type)
+'''
+    res = run(python, '-c', look, cwd=tmp_path, ok=False, CUDA_VISIBLE_DEVICES=visible_gpus)
+    if 'no GPU' in res.stderr: pytest.skip('there is no GPU here')
+    assert res.stdout.split()==['cuda','cuda','cpu','cpu','cpu'], res.stderr

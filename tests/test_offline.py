@@ -1,0 +1,192 @@
+"A machine with no network and an empty cache; downloads that end half-way; two processes at once."
+import http.server,io,json,os,shutil,signal,subprocess,tarfile,threading,time
+
+import pytest
+
+from conftest import python,run
+
+# Read by Python before anything else when it lies on PYTHONPATH: no name is looked up, no connection made, root or not.
+no_sockets = '''
+import socket
+def refuse(*args, **kwargs): raise socket.gaierror(-3, 'no network in this test')
+socket.getaddrinfo = socket.gethostbyname = socket.create_connection = refuse
+socket.socket.connect = refuse
+'''
+
+def can_unshare():
+    "May we start a process that has no network at all?"
+    if shutil.which('unshare') is None: return False
+    return subprocess.run(['unshare', '-rn', 'true'], capture_output=True).returncode==0
+
+cut_off = ['unshare', '-rn'] if can_unshare() else []
+
+@pytest.fixture
+def home(tmp_path): return tmp_path/'home'
+
+@pytest.fixture
+def env(tmp_path, home):
+    "An empty home, an empty cache, no network."
+    (tmp_path/'site').mkdir()
+    (tmp_path/'site'/'sitecustomize.py').write_text(no_sockets)
+    home.mkdir()
+    return dict(HOME=str(home), USERPROFILE=str(home), FASTAI_HOME=str(home/'fa'), DIGITS_FASTAI_STRICT=None,
+                PYTHONPATH=os.pathsep.join([str(tmp_path/'site'), os.environ['PYTHONPATH']]))
+
+def offline(code, env, **kwargs): return run(*cut_off, python, '-c', code, cwd=env['HOME'], **{**env, **kwargs})
+
+count = '''
+from digits_fastai.download import *
+import json
+path = digits_path({})
+print(json.dumps([is_standin(path), {{o.relative_to(path).as_posix(): len(list(o.iterdir())) for o in sorted(path.glob('*/*'))}}]))
+'''
+
+def test_these_processes_have_no_network(env):
+    look = "from urllib.request import urlopen\ntry: urlopen('http://127.0.0.1:9/', timeout=2)\nexcept OSError as e: print(e)"
+    assert 'no network' in offline(look, env).stdout
+
+def test_offline_the_stand_in_is_announced_in_one_line_and_laid_out_like_the_sample(env):
+    res = offline(count.format(''), env)
+    assert json.loads(res.stdout)==[True, {'train/3': 146, 'train/7': 143, 'valid/3': 37, 'valid/7': 36}]
+    assert res.stderr.count('\n')==1 and 'stand in' in res.stderr
+
+def test_offline_all_ten_digits_are_laid_out_like_mnist(env):
+    standin,counts = json.loads(offline(count.format('full=True'), env).stdout)
+    assert standin and sum(counts.values())==1797
+    assert sorted(counts)==sorted(f'{part}/{n}' for part in ('training','testing') for n in range(10))
+
+def test_offline_nothing_is_written_but_the_stand_in(env, home):
+    offline(count.format(''), env)
+    assert sorted(o.name for o in (home/'fa'/'data').iterdir())==['digits_standin_sample']
+    assert not list((home/'fa').glob('archive/*'))
+    assert not (home/'.fastai').exists()
+
+def test_offline_the_second_call_finds_the_same_folder(env, home):
+    offline(count.format(''), env)
+    files = {o: o.stat().st_mtime_ns for o in home.rglob('*.png')}
+    assert json.loads(offline(count.format(''), env).stdout)[1]['train/3']==146
+    assert {o: o.stat().st_mtime_ns for o in home.rglob('*.png')}==files
+
+def test_offline_the_pictures_are_mnist_like(env):
+    look = '''
+from digits_fastai.download import digits_path
+from digits_fastai.images import load_folder
+import torch
+x,y,names = load_folder(digits_path()/'train')
+box = [(a.amax(d)>0).nonzero() for a in x for d in (0,1)]
+mass = x.float().sum((1,2))
+centre = [((x.float()*torch.arange(28.).view(s)).sum((1,2))/mass-14).abs().max().item() for s in ((28,1),(1,28))]
+print(list(x.shape), str(x.dtype), names, max((b.max()-b.min()+1).item() for b in box), max(centre)<1)
+'''
+    assert offline(look, env).stdout.strip()=="[289, 28, 28] torch.uint8 ['3', '7'] 20 True"
+
+def test_offline_a_learner_trains_on_it_and_beats_guessing(env):
+    train = '''
+from digits_fastai.download import digits_path
+from digits_fastai.dataloaders import DataLoaders
+from digits_fastai.learner import Learner
+from digits_fastai.losses import accuracy
+import torch
+torch.manual_seed(0)
+learn = Learner(DataLoaders.from_folder(digits_path(), flatten=True), torch.nn.Linear(784,2), torch.nn.CrossEntropyLoss(), metrics=accuracy)
+with learn.no_logging(): learn.fit(5, lr=.1)
+print(learn.recorder.values[-1][-1])
+'''
+    assert float(offline(train, env).stdout)>.9
+
+def test_offline_and_strict_it_is_an_error_that_names_the_ways_out(env, home):
+    res = offline('from digits_fastai.download import digits_path; digits_path()', env, ok=False, DIGITS_FASTAI_STRICT='1')
+    last = res.stderr.strip().splitlines()[-1]
+    assert res.returncode==1 and last.startswith('digits_fastai.download.DownloadError: ') and 'mnist_sample.tgz' in last
+    assert 'by hand' in last and 'no network' in last
+    assert not list(home.rglob('*.png'))
+
+def test_offline_untar_data_never_gives_other_data(env):
+    ask = '''
+from digits_fastai.download import *
+try: print('got', untar_data(URLs.MNIST_SAMPLE))
+except DownloadError: print('DownloadError')
+'''
+    assert offline(ask, env).stdout.split()==['DownloadError']
+
+def test_two_processes_that_make_the_stand_in_at_once_both_succeed(env, home):
+    full = {k: v for k,v in {**os.environ, **env}.items() if v is not None}
+    both = [subprocess.Popen([python, '-c', count.format('')], env=full, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    outs = [p.communicate(timeout=120) for p in both]
+    assert [p.returncode for p in both]==[0,0], outs
+    assert all(json.loads(out)[1]=={'train/3': 146, 'train/7': 143, 'valid/3': 37, 'valid/7': 36} for out,_ in outs)
+    assert [o.name for o in (home/'fa'/'data').iterdir()]==['digits_standin_sample'], 'a temporary folder was left behind'
+
+
+# Downloads, from a server in this process.
+
+def an_archive():
+    "A .tgz with one folder of noise in it, some 300 kB."
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode='w:gz') as t:
+        for i in range(3):
+            info = tarfile.TarInfo(f'tiny/{i}.bin')
+            info.size = 100_000
+            t.addfile(info, io.BytesIO(os.urandom(info.size)))
+    return buffer.getvalue()
+
+@pytest.fixture
+def server():
+    "Sends `server.body`, the first `server.sent` bytes of it, and then hangs up, or waits if `server.hang` is set."
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *args): pass
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header('Content-Length', str(len(httpd.body)))
+            self.end_headers()
+            self.wfile.write(httpd.body[:httpd.sent])
+            self.wfile.flush()
+            if httpd.hang: httpd.released.wait(60)
+    httpd = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    httpd.body,httpd.sent,httpd.hang,httpd.released = an_archive(),None,False,threading.Event()
+    httpd.url = f'http://127.0.0.1:{httpd.server_port}/tiny.tgz'
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    yield httpd
+    httpd.released.set()
+    httpd.shutdown()
+    httpd.server_close()
+
+def files(folder): return sorted(o.relative_to(folder).as_posix() for o in folder.rglob('*') if o.is_file())
+
+def test_a_whole_download_becomes_a_folder(server, tmp_path):
+    from digits_fastai.download import untar_data
+    assert files(untar_data(server.url, base=tmp_path))==['0.bin','1.bin','2.bin']
+
+@pytest.mark.parametrize('sent', [0, 1, 150_000])
+def test_a_download_that_ends_half_way_leaves_nothing(server, tmp_path, sent):
+    from digits_fastai.download import DownloadError,untar_data
+    server.sent = sent
+    with pytest.raises(DownloadError): untar_data(server.url, base=tmp_path)
+    assert files(tmp_path)==[]
+    server.sent = None
+    assert files(untar_data(server.url, base=tmp_path))==['0.bin','1.bin','2.bin']
+
+def test_a_process_that_is_killed_while_it_downloads_does_no_harm(server, tmp_path):
+    from digits_fastai.download import untar_data
+    server.sent,server.hang = 150_000,True
+    p = subprocess.Popen([python, '-c', f'from digits_fastai.download import untar_data; untar_data({server.url!r}, base={str(tmp_path)!r})'])
+    for _ in range(200):
+        if list(tmp_path.rglob('*.part')): break
+        time.sleep(.05)
+    p.send_signal(signal.SIGKILL if hasattr(signal, 'SIGKILL') else signal.SIGTERM)
+    p.wait(30)
+    assert not [o for o in files(tmp_path) if not o.endswith('.part')]
+    server.sent,server.hang = None,False
+    assert files(untar_data(server.url, base=tmp_path))==['0.bin','1.bin','2.bin']
+    assert not list(tmp_path.rglob('*.part'))
+
+def test_a_file_that_is_no_archive_leaves_no_folder(server, tmp_path):
+    from digits_fastai.download import ArchiveError,untar_data
+    server.body = b'<html>Please log in</html>'
+    with pytest.raises(ArchiveError, match='cannot be unpacked'): untar_data(server.url, base=tmp_path)
+    assert not list((tmp_path/'data').rglob('*'))
+
+def test_a_server_that_refuses_is_named(tmp_path):
+    from digits_fastai.download import DownloadError,untar_data
+    with pytest.raises(DownloadError, match='127.0.0.1:9/tiny.tgz could not be fetched'): untar_data('http://127.0.0.1:9/tiny.tgz', base=tmp_path)
+    assert files(tmp_path)==[]

@@ -1,0 +1,149 @@
+"""The wheel: built from a copy, looked into, and installed into a clean environment without the dev extras.
+
+A full install would fetch gigabytes. Instead the clean environment sees the packages of this one *after* its own, refuses those that
+only the dev extras bring, and each import of the library is checked against the requirements in settings.ini."""
+import ast,re,site,subprocess,sys,zipfile
+from email import message_from_bytes
+from importlib.metadata import PackageNotFoundError,packages_distributions,requires
+from pathlib import Path
+
+import pytest
+
+from conftest import chapters,copy_of_repository,python,root,run,settings
+from test_import_rule import imports
+
+s = settings()
+
+def plain(name): return re.sub(r'[-_.]+', '-', re.split(r'[\s<>=!~;\[(]', name.strip())[0]).lower()
+def listed(key): return {plain(o) for o in s[key].split()}
+
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory):
+    tmp = tmp_path_factory.mktemp('wheel')
+    copy = copy_of_repository(tmp/'copy')
+    if not (copy/'README.md').exists(): (copy/'README.md').write_text('# not exported yet\n')
+    run(python, '-m', 'build', '--wheel', '--no-isolation', '--outdir', tmp/'dist', copy, cwd=tmp, PYTHONPATH=None)
+    found, = (tmp/'dist').glob('*.whl')
+    return found
+
+@pytest.fixture(scope='module')
+def inside(wheel):
+    with zipfile.ZipFile(wheel) as z: return {o: z.read(o) for o in z.namelist()}
+
+@pytest.fixture(scope='module')
+def metadata(inside): return message_from_bytes(next(v for k,v in inside.items() if k.endswith('.dist-info/METADATA')))
+
+@pytest.fixture(scope='module')
+def clean(wheel, tmp_path_factory):
+    "Python of an environment with the wheel in it, and nothing that only the dev extras bring."
+    env = tmp_path_factory.mktemp('clean')/'venv'
+    run(python, '-m', 'venv', '--without-pip', env, PYTHONPATH=None)
+    bin = env/('Scripts' if sys.platform=='win32' else 'bin')
+    its_python = bin/('python.exe' if sys.platform=='win32' else 'python')
+    run(python, '-m', 'pip', '--python', its_python, 'install', '--no-deps', '--no-index', '--quiet', wheel, PYTHONPATH=None)
+    own = Path(run(its_python, '-c', 'import sysconfig; print(sysconfig.get_path("purelib"))', PYTHONPATH=None).stdout.strip())
+    (own/'others.pth').write_text('\n'.join(o for o in dict.fromkeys([*site.getsitepackages(), *sys.path]) if o.endswith('-packages')))
+    (own/'sitecustomize.py').write_text(refuse.format(names=sorted(dev_only())))
+    return its_python
+
+refuse = '''
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in {names}: raise ModuleNotFoundError(f'No module named {{name!r}} without the dev extras', name=name)
+sys.meta_path.insert(0, Refuse())
+'''
+
+def needed(names):
+    "Distributions that come with these, directly or not, extras left out."
+    seen,todo = set(),set(map(plain, names))
+    while todo:
+        seen.add(name := todo.pop())
+        try: more = requires(name) or []
+        except PackageNotFoundError: more = []
+        todo |= {plain(o) for o in more if 'extra ==' not in o}-seen
+    return seen
+
+def dev_only():
+    "Modules that are here because of the dev extras only."
+    dev = needed(listed('dev_requirements'))-needed(listed('requirements'))
+    return {module for module,dists in packages_distributions().items() if {plain(o) for o in dists}<=dev}
+
+def in_clean(clean, code, tmp_path): return run(clean, '-c', code, cwd=tmp_path, PYTHONPATH=None).stdout.strip()
+
+
+def test_the_wheel_holds_every_module_and_nothing_else(inside):
+    modules = {k for k in inside if not re.match(r'[^/]+\.dist-info/', k)}
+    assert modules=={f'digits_fastai/{o.name}' for o in (root/'digits_fastai').glob('*.py')}
+    assert {f'digits_fastai/{c.name}.py' for c in chapters}<=modules
+    extra = {k.split('/', 1)[1] for k in inside}-{k.split('/', 1)[1] for k in modules}
+    assert extra<={'METADATA','WHEEL','RECORD','top_level.txt','entry_points.txt','licenses/LICENSE','LICENSE'}
+
+def test_the_wheel_holds_the_modules_as_they_are(inside):
+    for o in (root/'digits_fastai').glob('*.py'): assert inside[f'digits_fastai/{o.name}']==o.read_bytes()
+
+def test_the_metadata_are_those_of_settings(metadata):
+    assert (plain(metadata['Name']),metadata['Version'],metadata['Requires-Python'])==(plain(s['lib_name']),s['version'],f'>={s["min_python"]}')
+    assert metadata['Summary']==s['description']
+    assert any(s['git_url'] in o for o in [metadata.get('Home-page', ''), *metadata.get_all('Project-URL', [])])
+    assert set(metadata.get_all('Provides-Extra'))=={'dev','learn'}
+
+def test_requirements_and_extras_are_those_of_settings(metadata):
+    wanted = {None: s['requirements'], 'dev': s['dev_requirements'], 'learn': s['learn_requirements']}
+    given = {extra: set() for extra in wanted}
+    for o in metadata.get_all('Requires-Dist'):
+        what,_,marker = o.partition(';')
+        extra = re.search(r'extra\s*==\s*[\'"](\w+)', marker)
+        given[extra and extra.group(1)].add(frozenset(re.split(r'(?=[<>=!~])|,', what.replace(' ', ''))))
+    assert given=={extra: {frozenset(re.split(r'(?=[<>=!~])|,', o)) for o in line.split()} for extra,line in wanted.items()}
+
+def test_the_library_pins_nothing_and_nobody_downward():
+    assert not [o for o in s['requirements'].split() if '<' in o or '==' in o], 'only the dev extra pins'
+
+def test_the_command_is_an_entry_point(inside):
+    entry = next(v for k,v in inside.items() if k.endswith('entry_points.txt')).decode()
+    name,_,target = s['console_scripts'].partition('=')
+    assert re.search(rf'\[console_scripts\]\s+{name}\s*=\s*{re.escape(target)}', entry) and name=='digits'
+
+@pytest.mark.parametrize('chapter', chapters, ids=str)
+def test_what_a_module_imports_is_declared(chapter):
+    "Every import, also inside functions: what a user without the dev extras would miss."
+    tops = {name.split('.')[0] for name,_ in imports(chapter.py.read_text(encoding='utf-8'))}-{'digits_fastai','__future__'}
+    theirs = {o for o in tops if o not in sys.stdlib_module_names}
+    dists = packages_distributions()
+    missing = {o for o in theirs if not {plain(d) for d in dists.get(o, [o])}&listed('requirements')}
+    assert not missing, f'{chapter.name} imports {sorted(missing)}: add them to requirements in settings.ini'
+
+def test_the_modules_of_the_dev_extras_are_known(): assert {'nbdev','pytest','hypothesis','fastbook'}<=dev_only() and not {'torch','fastai','fastcore','typer'}&dev_only()
+
+def test_in_a_clean_environment_the_wheel_is_what_is_imported(clean, tmp_path):
+    file,version = in_clean(clean, 'import digits_fastai; print(digits_fastai.__file__); print(digits_fastai.__version__)', tmp_path).split('\n')
+    assert Path(file).resolve().is_relative_to(clean.parents[1].resolve()) and version==s['version']
+
+def test_in_a_clean_environment_the_dev_extras_are_missing(clean, tmp_path):
+    look = 'try: import nbdev\nexcept ModuleNotFoundError as e: print(e)'
+    assert 'without the dev extras' in in_clean(clean, look, tmp_path)
+
+def test_in_a_clean_environment_everything_imports_and_a_learner_fits(clean, tmp_path):
+    fit = '''
+import sys, digits_fastai.all as d
+before = sorted({'fastai','torchvision','matplotlib','pandas','sklearn'}&set(sys.modules))
+import torch
+from digits_fastai.all import *
+x = torch.randn(64,5)
+dls = DataLoaders.from_tensors((x,(x[:,:1]>0).float()), (x,(x[:,:1]>0).float()), batch_size=16)
+learn = Learner(dls, nn.Linear(5,1), mnist_loss, opt_func=SGD, metrics=batch_accuracy)
+learn.fit(1, 1.)
+print(before, len(learn.recorder.values), Path, ImageDataLoaders.__module__)
+'''
+    out = in_clean(clean, fit, tmp_path).splitlines()
+    assert out[0].split()==['epoch','train_loss','valid_loss','batch_accuracy','time'] and len(out)==3
+    assert out[2].startswith('[] 1 ') and out[2].endswith('fastai.vision.data')
+
+def test_in_a_clean_environment_the_command_is_there(clean, tmp_path):
+    res = run(clean.parent/('digits.exe' if sys.platform=='win32' else 'digits'), '--help', cwd=tmp_path, PYTHONPATH=None)
+    assert 'ladder' in res.stdout
+
+def test_in_a_clean_environment_the_stand_in_can_be_made(clean, tmp_path):
+    make = f'from digits_fastai.download import standin_path; print(len(list(standin_path(base={str(tmp_path)!r}).rglob("*.png"))))'
+    assert in_clean(clean, make, tmp_path)=='362'
