@@ -8,7 +8,7 @@ import pytest
 root = Path(__file__).resolve().parents[1]
 python = sys.executable
 
-# Comparisons to 1e-6 want one machine's arithmetic, so the GPU is kept out; test_learner_edges.py lets it in again, once.
+# Comparisons to 1e-6 want one kind of arithmetic: the GPU is kept out. test_learner_edges.py lets it in again, once.
 visible_gpus = os.environ.get('CUDA_VISIBLE_DEVICES')
 os.environ.update(CUDA_VISIBLE_DEVICES='', MPLBACKEND='agg', PYTHONDONTWRITEBYTECODE='1')
 os.environ.setdefault('OMP_NUM_THREADS', '1') # small tensors: threads would only wait for each other
@@ -46,8 +46,10 @@ def settings():
 def run(*cmd, cwd=None, timeout=300, ok=True, **env):
     "Run a command and return it with its output; a keyword that is None takes a variable out of the environment."
     full = {k: v for k,v in {**os.environ, **env}.items() if v is not None}
-    res = subprocess.run([str(o) for o in cmd], cwd=cwd, env=full, capture_output=True, text=True, encoding='utf-8', timeout=timeout)
-    if ok: assert res.returncode==0, f'{" ".join(map(str, cmd))[:200]} gave {res.returncode}:\n{res.stdout[-2000:]}\n{res.stderr[-4000:]}'
+    cmd = [str(o) for o in cmd]
+    res = subprocess.run(cmd, cwd=cwd, env=full, capture_output=True, text=True, encoding='utf-8', timeout=timeout)
+    said = f'{res.stdout[-2000:]}\n{res.stderr[-4000:]}'
+    if ok: assert res.returncode==0, f'{" ".join(cmd)[:200]} gave {res.returncode}:\n{said}'
     return res
 
 
@@ -65,14 +67,16 @@ def copy_of_repository(dest):
 
 
 def pytest_configure(config):
-    for o in ('`torch.jit', "The 'mode.chained"): config.addinivalue_line('filterwarnings', f'ignore:{o}') # fastai's and torch's own
+    for o in ('`torch.jit', "The 'mode.chained"): # torch's and fastai's own
+        config.addinivalue_line('filterwarnings', f'ignore:{o}')
 
 
 @pytest.fixture(scope='session')
 def path(tmp_path_factory):
     "The 3s and 7s in train/ and valid/: MNIST's, or the stand-in's. Never fetched into the cache that people use."
     from digits_fastai.download import cache_folder,digits_path
-    if not (cache_folder('data')/'mnist_sample').is_dir(): os.environ['FASTAI_HOME'] = str(tmp_path_factory.mktemp('fastai'))
+    if not (cache_folder('data')/'mnist_sample').is_dir():
+        os.environ['FASTAI_HOME'] = str(tmp_path_factory.mktemp('fastai'))
     return digits_path()
 
 

@@ -45,40 +45,35 @@ def test_these_processes_have_no_network(env):
     look = "from urllib.request import urlopen\ntry: urlopen('http://127.0.0.1:9/', timeout=2)\nexcept OSError as e: print(e)"
     assert 'no network' in offline(look, env).stdout
 
-def test_offline_the_stand_in_is_announced_in_one_line_and_laid_out_like_the_sample(env):
+def test_offline_the_stand_in_is_announced_in_one_line_laid_out_like_the_sample_and_found_again(env, home):
     res = offline(count.format(''), env)
     assert json.loads(res.stdout)==[True, {'train/3': 146, 'train/7': 143, 'valid/3': 37, 'valid/7': 36}]
     assert res.stderr.count('\n')==1 and 'stand in' in res.stderr
+    assert sorted(o.name for o in (home/'fa'/'data').iterdir())==['digits_standin_sample'], 'something else was written'
+    assert not list((home/'fa').glob('archive/*')) and not (home/'.fastai').exists()
+    files = {o: o.stat().st_mtime_ns for o in home.rglob('*.png')}
+    assert offline(count.format(''), env).stdout==res.stdout
+    assert {o: o.stat().st_mtime_ns for o in home.rglob('*.png')}==files, 'it was made a second time'
 
 def test_offline_all_ten_digits_are_laid_out_like_mnist(env):
     standin,counts = json.loads(offline(count.format('full=True'), env).stdout)
     assert standin and sum(counts.values())==1797
     assert sorted(counts)==sorted(f'{part}/{n}' for part in ('training','testing') for n in range(10))
 
-def test_offline_nothing_is_written_but_the_stand_in(env, home):
-    offline(count.format(''), env)
-    assert sorted(o.name for o in (home/'fa'/'data').iterdir())==['digits_standin_sample']
-    assert not list((home/'fa').glob('archive/*'))
-    assert not (home/'.fastai').exists()
-
-def test_offline_the_second_call_finds_the_same_folder(env, home):
-    offline(count.format(''), env)
-    files = {o: o.stat().st_mtime_ns for o in home.rglob('*.png')}
-    assert json.loads(offline(count.format(''), env).stdout)[1]['train/3']==146
-    assert {o: o.stat().st_mtime_ns for o in home.rglob('*.png')}==files
-
-def test_offline_the_pictures_are_mnist_like(env):
-    look = '''
-from digits_fastai.download import digits_path
-from digits_fastai.images import load_folder
-import torch
-x,y,names = load_folder(digits_path()/'train')
-box = [(a.amax(d)>0).nonzero() for a in x for d in (0,1)]
-mass = x.float().sum((1,2))
-centre = [((x.float()*torch.arange(28.).view(s)).sum((1,2))/mass-14).abs().max().item() for s in ((28,1),(1,28))]
-print(list(x.shape), str(x.dtype), names, max((b.max()-b.min()+1).item() for b in box), max(centre)<1)
-'''
-    assert offline(look, env).stdout.strip()=="[289, 28, 28] torch.uint8 ['3', '7'] 20 True"
+def test_the_stand_ins_pictures_are_like_mnists(tmp_path):
+    "28 by 28 bytes, in a box of at most 20, with the centre of mass at pixel 14."
+    import torch
+    from digits_fastai.download import standin_path
+    from digits_fastai.images import load_folder
+    x,y,names = load_folder(standin_path(base=tmp_path)/'train')
+    assert x.shape==(289,28,28) and x.dtype==torch.uint8 and names==['3','7']
+    mass = x.float().sum((1,2))
+    for d,side in ((1,(28,1)), (2,(1,28))):
+        centre = (x.float()*torch.arange(28.).view(side)).sum((1,2))/mass
+        assert (centre-14).abs().max()<1
+    for a in x:
+        rows,cols = a.amax(1).nonzero(),a.amax(0).nonzero()
+        assert max(rows.max()-rows.min(), cols.max()-cols.min())+1<=20
 
 def test_offline_a_learner_trains_on_it_and_beats_guessing(env):
     train = '''

@@ -2,7 +2,7 @@
 
 A full install would fetch gigabytes. Instead the clean environment sees the packages of this one *after* its own, refuses those that
 only the dev extras bring, and each import of the library is checked against the requirements in settings.ini."""
-import ast,re,site,subprocess,sys,zipfile
+import re,site,sys,zipfile
 from email import message_from_bytes
 from importlib.metadata import PackageNotFoundError,packages_distributions,requires
 from pathlib import Path
@@ -37,10 +37,10 @@ def metadata(inside): return message_from_bytes(next(v for k,v in inside.items()
 def clean(wheel, tmp_path_factory):
     "Python of an environment with the wheel in it, and nothing that only the dev extras bring."
     env = tmp_path_factory.mktemp('clean')/'venv'
-    run(python, '-m', 'venv', '--without-pip', env, PYTHONPATH=None)
+    run(python, '-m', 'venv', env, PYTHONPATH=None)
     bin = env/('Scripts' if sys.platform=='win32' else 'bin')
     its_python = bin/('python.exe' if sys.platform=='win32' else 'python')
-    run(python, '-m', 'pip', '--python', its_python, 'install', '--no-deps', '--no-index', '--quiet', wheel, PYTHONPATH=None)
+    run(its_python, '-m', 'pip', 'install', '--no-deps', '--no-index', '--quiet', wheel, PYTHONPATH=None)
     own = Path(run(its_python, '-c', 'import sysconfig; print(sysconfig.get_path("purelib"))', PYTHONPATH=None).stdout.strip())
     (own/'others.pth').write_text('\n'.join(o for o in dict.fromkeys([*site.getsitepackages(), *sys.path]) if o.endswith('-packages')))
     (own/'sitecustomize.py').write_text(refuse.format(names=sorted(dev_only())))
@@ -105,14 +105,20 @@ def test_the_command_is_an_entry_point(inside):
     name,_,target = s['console_scripts'].partition('=')
     assert re.search(rf'\[console_scripts\]\s+{name}\s*=\s*{re.escape(target)}', entry) and name=='digits'
 
+def undeclared(source):
+    "Imports, also those inside functions, that a user without the dev extras might miss."
+    tops = {name.split('.')[0] for name,_ in imports(source)}-{'digits_fastai',*sys.stdlib_module_names}
+    dists = packages_distributions()
+    return sorted(o for o in tops if not {plain(d) for d in dists.get(o, [o])}&listed('requirements'))
+
 @pytest.mark.parametrize('chapter', chapters, ids=str)
 def test_what_a_module_imports_is_declared(chapter):
-    "Every import, also inside functions: what a user without the dev extras would miss."
-    tops = {name.split('.')[0] for name,_ in imports(chapter.py.read_text(encoding='utf-8'))}-{'digits_fastai','__future__'}
-    theirs = {o for o in tops if o not in sys.stdlib_module_names}
-    dists = packages_distributions()
-    missing = {o for o in theirs if not {plain(d) for d in dists.get(o, [o])}&listed('requirements')}
-    assert not missing, f'{chapter.name} imports {sorted(missing)}: add them to requirements in settings.ini'
+    missing = undeclared(chapter.py.read_text(encoding='utf-8'))
+    assert not missing, f'{chapter.name} imports {missing}: add them to requirements in settings.ini'
+
+@pytest.mark.parametrize('source,found', [('import nbdev', ['nbdev']), ('def f():\n    from no_such_package.x import y', ['no_such_package']),
+                                          ('import os,re\nimport torch.nn as nn\nfrom PIL import Image\nfrom .losses import mse', [])])
+def test_an_import_that_is_not_declared_is_reported(source, found): assert undeclared(source)==found
 
 def test_the_modules_of_the_dev_extras_are_known(): assert {'nbdev','pytest','hypothesis','fastbook'}<=dev_only() and not {'torch','fastai','fastcore','typer'}&dev_only()
 

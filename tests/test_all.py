@@ -1,0 +1,199 @@
+"`from digits_fastai.all import *` is enough to run the book's chapter 4; each of these runs in a process that knows nothing else."
+import importlib,json
+
+import pytest
+
+from conftest import chapters,python,run
+
+def fresh(code, tmp_path, **env): return run(python, '-W', 'ignore', '-c', 'from digits_fastai.all import *\n'+code, cwd=tmp_path, **env).stdout.strip()
+
+ours = ('untar_data URLs show_image plot_function gv DataLoader DataLoaders SGD BasicOptim Learner Callback accuracy batch_accuracy mnist_loss mse sigmoid '
+        'digits_path show_images load_folder simple_net linear_model NearestMean').split()
+fastais = 'L tensor to_np first ImageDataLoaders cnn_learner vision_learner error_rate get_image_files set_seed'.split()
+others = dict(torch='torch', nn='torch.nn', F='torch.nn.functional', np='numpy', pd='pandas', plt='matplotlib.pyplot', matplotlib='matplotlib', string='string')
+
+
+@pytest.fixture(scope='module')
+def looked(tmp_path_factory):
+    "One star import, and what it gave."
+    look = f'''
+import builtins,json
+names = {ours+fastais+list(others)+['Path','Image','array','resnet18']!r}
+clashes = [o for o in dir(builtins) if o in globals() and not o.startswith('__')]
+whose = {{o: getattr(globals()[o], '__module__', None) or getattr(globals()[o], '__name__', '') for o in names if o in globals()}}
+for n in ('b','a','c'): Path(n).touch()
+used = [[o.name for o in Path().ls().sorted()], list(L([1,2],[3,4]).itemgot(1)), list(L(3,1,2).sorted(reverse=True)), first([5,6]),
+        string.ascii_lowercase[:3], to_np(tensor([1,2])).sum().item(), list(tensor(array([[1,2]])).shape), Image.__name__, str(Path)]
+print(json.dumps([sorted(set(names)-set(whose)), whose, clashes, used]))
+'''
+    return json.loads(fresh(look, tmp_path_factory.mktemp('star')))
+
+def test_every_name_of_the_chapter_is_there(looked): assert not looked[0]
+
+def test_ours_are_on_top_and_the_others_whose_they_should_be(looked):
+    whose = looked[1]
+    assert not (wrong := {o: whose[o] for o in ours if not whose[o].startswith('digits_fastai.')}), f'these should be ours: {wrong}'
+    assert not (wrong := {o: whose[o] for o in fastais if whose[o].split('.')[0] not in ('fastai','fastcore')}), f"these should be fastai's: {wrong}"
+    assert {o: whose[o] for o in others}==others
+    assert whose['array']=='numpy' and whose['resnet18'].startswith('torchvision')
+
+def test_the_star_import_takes_nothing_of_pythons_own_away(looked): assert not looked[2], 'min, max, open and so on should stay what they are'
+
+def test_the_containers_have_the_methods_that_the_book_calls(looked):
+    assert looked[3]==[['a','b','c'], [2,4], [3,2,1], 5, 'abc', 3, [1,2], 'PIL.Image', "<class 'pathlib.Path'>"]
+
+def test_everything_that_the_chapters_export_is_in_it():
+    everything = importlib.import_module('digits_fastai.all')
+    for c in (c for c in chapters if c.name not in ('all','cli')):
+        m = importlib.import_module(f'digits_fastai.{c.name}')
+        missing = [o for o in m.__all__ if o not in everything.__all__ or getattr(everything, o) is not getattr(m, o)]
+        assert not missing, f'{c} exports {missing}, and all does not have them'
+    assert len(set(everything.__all__))==len(everything.__all__)
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    everything = importlib.import_module('digits_fastai.all')
+    with pytest.raises(AttributeError, match='resnet19'): everything.resnet19
+    assert not hasattr(everything, '__wrapped__')
+
+
+# The calls of the chapter, in its order, from Pixels to Putting It All Together; only `path` comes from the test.
+chapter = '''
+path = Path({path!r})
+Path.BASE_PATH = path
+matplotlib.rc('image', cmap='Greys')
+threes,sevens = (path/'train'/'3').ls().sorted(),(path/'train'/'7').ls().sorted()
+im3 = Image.open(threes[1])
+assert (array(im3)[4:10,4:10]==to_np(tensor(im3)[4:10,4:10])).all()
+df = pd.DataFrame(tensor(im3)[4:15,4:22])
+df.style.set_properties(**{{'font-size':'6pt'}}).background_gradient('Greys')
+
+seven_tensors = [tensor(Image.open(o)) for o in sevens]
+three_tensors = [tensor(Image.open(o)) for o in threes]
+show_image(three_tensors[1]);
+stacked_sevens = torch.stack(seven_tensors).float()/255
+stacked_threes = torch.stack(three_tensors).float()/255
+assert stacked_threes.ndim==3 and len(stacked_threes.shape)==3
+mean3,mean7 = stacked_threes.mean(0),stacked_sevens.mean(0)
+show_image(mean3); show_image(mean7);
+a_3 = stacked_threes[1]
+dists = [(a_3-m).abs().mean() for m in (mean3,mean7)],[((a_3-m)**2).mean().sqrt() for m in (mean3,mean7)]
+assert torch.isclose(F.l1_loss(a_3.float(), mean7), dists[0][1]) and torch.isclose(F.mse_loss(a_3, mean7).sqrt(), dists[1][1])
+print(*(f'{{o:.4f}}' for o in (dists[0][0], dists[1][0], dists[0][1], dists[1][1])))
+
+valid_3_tens = torch.stack([tensor(Image.open(o)) for o in (path/'valid'/'3').ls()]).float()/255
+valid_7_tens = torch.stack([tensor(Image.open(o)) for o in (path/'valid'/'7').ls()]).float()/255
+def mnist_distance(a,b): return (a-b).abs().mean((-1,-2))
+def is_3(x): return mnist_distance(x,mean3) < mnist_distance(x,mean7)
+accuracy_3s = is_3(valid_3_tens).float().mean()
+accuracy_7s = (1 - is_3(valid_7_tens).float()).mean()
+print(*(f'{{o:.4f}}' for o in (accuracy_3s, accuracy_7s, (accuracy_3s+accuracy_7s)/2)))
+
+gv("""
+init->predict->loss->gradient->step->stop
+step->predict[label=repeat]
+""")
+def f(x): return x**2
+plot_function(f, 'x', 'x**2')
+plt.scatter(-1.5, f(-1.5), color='red');
+xt = tensor(3.).requires_grad_()
+f(xt).backward()
+assert xt.grad==6
+
+train_x = torch.cat([stacked_threes, stacked_sevens]).view(-1, 28*28)
+train_y = tensor([1]*len(threes) + [0]*len(sevens)).unsqueeze(1)
+dset = list(zip(train_x,train_y))
+valid_x = torch.cat([valid_3_tens, valid_7_tens]).view(-1, 28*28)
+valid_y = tensor([1]*len(valid_3_tens) + [0]*len(valid_7_tens)).unsqueeze(1)
+valid_dset = list(zip(valid_x,valid_y))
+def init_params(size, std=1.0): return (torch.randn(size)*std).requires_grad_()
+torch.manual_seed(0)
+weights,bias = init_params((28*28,1)),init_params(1)
+def linear1(xb): return xb@weights + bias
+def mnist_loss(predictions, targets):
+    predictions = predictions.sigmoid()
+    return torch.where(targets==1, 1-predictions, predictions).mean()
+
+ds = L(enumerate(string.ascii_lowercase))
+dl = DataLoader(ds, batch_size=6, shuffle=True)
+assert [len(o[0]) for o in list(dl)]==[6,6,6,6,2] and len(first(dl)[1])==6
+
+dl = DataLoader(dset, batch_size=256)
+xb,yb = first(dl)
+assert (xb.shape,yb.shape)==((256,784),(256,1)) or len(dset)<512
+valid_dl = DataLoader(valid_dset, batch_size=256)
+def calc_grad(xb, yb, model):
+    preds = model(xb)
+    loss = mnist_loss(preds, yb)
+    loss.backward()
+calc_grad(train_x[:4], train_y[:4], linear1)
+assert weights.grad.abs().sum()>0
+weights.grad.zero_()
+bias.grad.zero_();
+def train_epoch(model, lr, params):
+    for xb,yb in dl:
+        calc_grad(xb, yb, model)
+        for p in params:
+            p.data -= p.grad*lr
+            p.grad.zero_()
+def batch_accuracy(xb, yb):
+    preds = xb.sigmoid()
+    correct = (preds>0.5) == yb
+    return correct.float().mean()
+def validate_epoch(model):
+    accs = [batch_accuracy(model(xb), yb) for xb,yb in valid_dl]
+    return round(torch.stack(accs).mean().item(), 4)
+dl = DataLoader(dset, batch_size=256, shuffle=True)
+for i in range(10): train_epoch(linear1, 1., (weights,bias))
+by_hand = validate_epoch(linear1)
+
+linear_model = nn.Linear(28*28,1)
+w,b = linear_model.parameters()
+assert w.shape==(1,784) and b.shape==(1,)
+def train_epoch(model):
+    for xb,yb in dl:
+        calc_grad(xb, yb, model)
+        opt.step()
+        opt.zero_grad()
+def train_model(model, epochs):
+    for i in range(epochs): train_epoch(model)
+opt = BasicOptim(linear_model.parameters(), 1.)
+train_model(linear_model, 10)
+basic = validate_epoch(linear_model)
+linear_model = nn.Linear(28*28,1)
+opt = SGD(linear_model.parameters(), 1.)
+train_model(linear_model, 10)
+sgd = validate_epoch(linear_model)
+
+dls = DataLoaders(dl, valid_dl)
+learn = Learner(dls, nn.Linear(28*28,1), opt_func=SGD, loss_func=mnist_loss, metrics=batch_accuracy)
+with learn.no_logging(): learn.fit(10, lr=1.)
+linear = learn.recorder.values[-1][2]
+simple_net = nn.Sequential(nn.Linear(28*28,30), nn.ReLU(), nn.Linear(30,1))
+learn = Learner(dls, simple_net, opt_func=SGD, loss_func=mnist_loss, metrics=batch_accuracy)
+with learn.no_logging(): learn.fit(40, 0.1)
+plt.plot(L(learn.recorder.values).itemgot(2));
+net = learn.recorder.values[-1][2]
+m = learn.model
+w,b = m[0].parameters()
+assert w.shape==(30,784)
+show_image(w[0].view(28,28));
+print(*(f'{{o:.4f}}' for o in (by_hand, basic, sgd, linear, net)))
+'''
+
+@pytest.fixture(scope='module')
+def printed(path, tmp_path_factory):
+    "What the chapter's code prints, line by line, as numbers."
+    out = fresh(chapter.format(path=str(path)), tmp_path_factory.mktemp('chapter'))
+    return [[float(o) for o in line.split()] for line in out.splitlines()]
+
+def test_the_chapter_runs_as_printed(printed):
+    distances,similarity,trained = printed
+    assert distances[0]<distances[2] and distances[1]<distances[3]
+    assert min(similarity)>.8
+    assert len(trained)==5 and min(trained)>.9, 'by hand, BasicOptim, SGD, Learner, simple_net'
+
+def test_on_mnist_the_chapter_gives_the_books_figures(printed, mnist):
+    distances,similarity,trained = printed
+    assert distances==[.1114,.2021,.1586,.3021]
+    assert similarity==[.9168,.9854,.9511]
+    assert min(trained)>.95 and trained[-1]>.975
