@@ -6,21 +6,21 @@
 __all__ = ['URLs', 'cache_folder', 'path_stats', 'DownloadError', 'verify', 'download', 'ArchiveError', 'unpack', 'untar_data',
            'is_standin', 'standin_path', 'digits_path', 'mnist_only', 'image_files', 'load_images', 'load_folder',
            'show_image', 'show_images', 'mean_digits', 'l1_distance', 'mse_distance', 'rmse_distance', 'NearestMean',
-           'Dataset', 'BatchSampler', 'collate', 'DataLoader', 'default_device', 'to_device', 'DataLoaders',
-           'BasicOptim', 'Optimizer', 'SGD', 'opt_lr', 'set_opt_lr', 'as_fastai', 'plot_function', 'gv', 'sigmoid',
-           'mnist_loss', 'activation_of', 'mse', 'batch_accuracy', 'accuracy', 'AvgMetric', 'AvgLoss', 'AvgSmoothLoss',
-           'events', 'CancelStepException', 'CancelBackwardException', 'CancelBatchException', 'CancelTrainException',
-           'CancelValidException', 'CancelEpochException', 'CancelFitException', 'Callback', 'TrainEvalCallback',
-           'Recorder', 'ProgressCallback', 'FunctionModel', 'Learner', 'GatherPredsCallback', 'relu', 'linear_model',
-           'simple_net', 'weight_images', 'resnet18_learner', 'all_rungs', 'quick_rungs', 'long_runs', 'TwoDigits',
-           'two_digits', 'guess', 'pixel_similarity', 'linear_by_hand', 'linear_learner', 'simple_net_learner',
-           'resnet18_one_cycle', 'ladder', 'plot_ladder', 'ReachTarget', 'long_run', 'np', 'pd', 'plt', 'matplotlib',
-           'torch', 'nn', 'F', 'string', 'random', 'math', 'Adam', 'CategoryBlock', 'ClassificationInterpretation',
-           'CrossEntropyLossFlat', 'DataBlock', 'GrandparentSplitter', 'Image', 'ImageBlock', 'ImageDataLoaders', 'L',
-           'PILImage', 'PILImageBW', 'Path', 'Resize', 'array', 'aug_transforms', 'cnn_learner', 'error_rate',
-           'expect_fail', 'first', 'get_image_files', 'itemgetter', 'load_learner', 'models', 'parent_label', 'partial',
-           'patch', 'resnet18', 'resnet34', 'set_seed', 'store_attr', 'tensor', 'test_close', 'test_eq', 'to_np',
-           'vision_learner']
+           'Dataset', 'BatchSampler', 'collate', 'DataLoader', 'default_device', 'to_device', 'part_folder',
+           'DataLoaders', 'BasicOptim', 'Optimizer', 'SGD', 'opt_lr', 'set_opt_lr', 'as_fastai', 'plot_function', 'gv',
+           'sigmoid', 'mnist_loss', 'activation_of', 'mse', 'batch_accuracy', 'accuracy', 'AvgMetric', 'AvgLoss',
+           'AvgSmoothLoss', 'events', 'CancelStepException', 'CancelBackwardException', 'CancelBatchException',
+           'CancelTrainException', 'CancelValidException', 'CancelEpochException', 'CancelFitException', 'Callback',
+           'TrainEvalCallback', 'Recorder', 'ProgressCallback', 'FunctionModel', 'Learner', 'GatherPredsCallback',
+           'relu', 'linear_model', 'simple_net', 'weight_images', 'resnet18_learner', 'all_rungs', 'quick_rungs',
+           'long_runs', 'TwoDigits', 'two_digits', 'guess', 'pixel_similarity', 'linear_by_hand', 'linear_learner',
+           'simple_net_learner', 'resnet18_one_cycle', 'ladder', 'plot_ladder', 'ReachTarget', 'long_run', 'np', 'pd',
+           'plt', 'matplotlib', 'torch', 'nn', 'F', 'string', 'random', 'math', 'Adam', 'CategoryBlock',
+           'ClassificationInterpretation', 'CrossEntropyLossFlat', 'DataBlock', 'GrandparentSplitter', 'Image',
+           'ImageBlock', 'ImageDataLoaders', 'L', 'PILImage', 'PILImageBW', 'Path', 'Resize', 'array', 'aug_transforms',
+           'cnn_learner', 'error_rate', 'expect_fail', 'first', 'get_image_files', 'itemgetter', 'load_learner',
+           'models', 'parent_label', 'partial', 'patch', 'resnet18', 'resnet34', 'set_seed', 'store_attr', 'tensor',
+           'test_close', 'test_eq', 'to_np', 'vision_learner']
 
 # %% ../nbs/16_all.ipynb #acb3ff37
 from .download import (
@@ -28,7 +28,8 @@ from .download import (
     standin_path,digits_path,mnist_only)
 from .images import image_files,load_images,load_folder,show_image,show_images
 from .baseline import mean_digits,l1_distance,mse_distance,rmse_distance,NearestMean
-from .dataloaders import Dataset,BatchSampler,collate,DataLoader,default_device,to_device,DataLoaders
+from .dataloaders import (
+    Dataset,BatchSampler,collate,DataLoader,default_device,to_device,part_folder,DataLoaders)
 from .optimizer import BasicOptim,Optimizer,SGD,opt_lr,set_opt_lr,as_fastai,plot_function,gv
 from .losses import sigmoid,mnist_loss,activation_of,mse,batch_accuracy,accuracy
 from .metrics import AvgMetric,AvgLoss,AvgSmoothLoss
@@ -47,10 +48,10 @@ _modules = dict(np='numpy', pd='pandas', plt='matplotlib.pyplot', matplotlib='ma
                 F='torch.nn.functional', string='string', random='random', math='math')
 _theirs = {
     'fastai.vision.all': {
-        'Path','L','first','tensor','array','to_np','Image','set_seed','get_image_files','partial','itemgetter','store_attr',
-        'patch','ImageDataLoaders','DataBlock','ImageBlock','CategoryBlock','GrandparentSplitter','parent_label','Resize',
-        'aug_transforms','PILImage','PILImageBW','vision_learner','cnn_learner','resnet18','resnet34','models','error_rate',
-        'Adam','CrossEntropyLossFlat','ClassificationInterpretation','load_learner'},
+        'Path','L','first','tensor','array','to_np','Image','set_seed','get_image_files','partial','itemgetter',
+        'store_attr','patch','ImageDataLoaders','DataBlock','ImageBlock','CategoryBlock','GrandparentSplitter',
+        'parent_label','Resize','aug_transforms','PILImage','PILImageBW','vision_learner','cnn_learner','resnet18',
+        'resnet34','models','error_rate','Adam','CrossEntropyLossFlat','ClassificationInterpretation','load_learner'},
     'fastcore.test': {'test_eq','test_close','expect_fail'}}
 
 def __getattr__(name):
@@ -65,18 +66,18 @@ _all_ = [
     'URLs', 'cache_folder', 'path_stats', 'DownloadError', 'verify', 'download', 'ArchiveError', 'unpack',
     'untar_data', 'is_standin', 'standin_path', 'digits_path', 'mnist_only', 'image_files', 'load_images',
     'load_folder', 'show_image', 'show_images', 'mean_digits', 'l1_distance', 'mse_distance', 'rmse_distance',
-    'NearestMean', 'Dataset', 'BatchSampler', 'collate', 'DataLoader', 'default_device', 'to_device', 'DataLoaders',
-    'BasicOptim', 'Optimizer', 'SGD', 'opt_lr', 'set_opt_lr', 'as_fastai', 'plot_function', 'gv', 'sigmoid',
-    'mnist_loss', 'activation_of', 'mse', 'batch_accuracy', 'accuracy', 'AvgMetric', 'AvgLoss', 'AvgSmoothLoss',
-    'events', 'CancelStepException', 'CancelBackwardException', 'CancelBatchException', 'CancelTrainException',
-    'CancelValidException', 'CancelEpochException', 'CancelFitException', 'Callback', 'TrainEvalCallback',
-    'Recorder', 'ProgressCallback', 'FunctionModel', 'Learner', 'GatherPredsCallback', 'relu', 'linear_model',
-    'simple_net', 'weight_images', 'resnet18_learner', 'all_rungs', 'quick_rungs', 'long_runs', 'TwoDigits',
-    'two_digits', 'guess', 'pixel_similarity', 'linear_by_hand', 'linear_learner', 'simple_net_learner',
-    'resnet18_one_cycle', 'ladder', 'plot_ladder', 'ReachTarget', 'long_run', 'np', 'pd', 'plt', 'matplotlib',
-    'torch', 'nn', 'F', 'string', 'random', 'math', 'Adam', 'CategoryBlock', 'ClassificationInterpretation',
-    'CrossEntropyLossFlat', 'DataBlock', 'GrandparentSplitter', 'Image', 'ImageBlock', 'ImageDataLoaders', 'L',
-    'PILImage', 'PILImageBW', 'Path', 'Resize', 'array', 'aug_transforms', 'cnn_learner', 'error_rate',
-    'expect_fail', 'first', 'get_image_files', 'itemgetter', 'load_learner', 'models', 'parent_label', 'partial',
-    'patch', 'resnet18', 'resnet34', 'set_seed', 'store_attr', 'tensor', 'test_close', 'test_eq', 'to_np',
-    'vision_learner']
+    'NearestMean', 'Dataset', 'BatchSampler', 'collate', 'DataLoader', 'default_device', 'to_device', 'part_folder',
+    'DataLoaders', 'BasicOptim', 'Optimizer', 'SGD', 'opt_lr', 'set_opt_lr', 'as_fastai', 'plot_function', 'gv',
+    'sigmoid', 'mnist_loss', 'activation_of', 'mse', 'batch_accuracy', 'accuracy', 'AvgMetric', 'AvgLoss',
+    'AvgSmoothLoss', 'events', 'CancelStepException', 'CancelBackwardException', 'CancelBatchException',
+    'CancelTrainException', 'CancelValidException', 'CancelEpochException', 'CancelFitException', 'Callback',
+    'TrainEvalCallback', 'Recorder', 'ProgressCallback', 'FunctionModel', 'Learner', 'GatherPredsCallback', 'relu',
+    'linear_model', 'simple_net', 'weight_images', 'resnet18_learner', 'all_rungs', 'quick_rungs', 'long_runs',
+    'TwoDigits', 'two_digits', 'guess', 'pixel_similarity', 'linear_by_hand', 'linear_learner',
+    'simple_net_learner', 'resnet18_one_cycle', 'ladder', 'plot_ladder', 'ReachTarget', 'long_run', 'np', 'pd',
+    'plt', 'matplotlib', 'torch', 'nn', 'F', 'string', 'random', 'math', 'Adam', 'CategoryBlock',
+    'ClassificationInterpretation', 'CrossEntropyLossFlat', 'DataBlock', 'GrandparentSplitter', 'Image',
+    'ImageBlock', 'ImageDataLoaders', 'L', 'PILImage', 'PILImageBW', 'Path', 'Resize', 'array', 'aug_transforms',
+    'cnn_learner', 'error_rate', 'expect_fail', 'first', 'get_image_files', 'itemgetter', 'load_learner', 'models',
+    'parent_label', 'partial', 'patch', 'resnet18', 'resnet34', 'set_seed', 'store_attr', 'tensor', 'test_close',
+    'test_eq', 'to_np', 'vision_learner']

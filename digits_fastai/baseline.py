@@ -16,8 +16,10 @@ def mean_digits(
     n:int=None, # number of classes C; the largest label + 1 if None
 )->Tensor: # one mean image a class, float, [C,H,W]
     "The mean image of each class. ValueError if a class has no image or `x` holds bytes. Source: 'Pixel similarity'."
-    if not x.is_floating_point(): raise ValueError(f'images of {x.dtype} were given: make them floats first, x.float()/255')
-    if len(x)!=len(y): raise ValueError(f'{len(x)} images but {len(y)} labels were given: one label for each image, please')
+    if not x.is_floating_point():
+        raise ValueError(f'images of {x.dtype} were given: make them floats first, x.float()/255')
+    if len(x)!=len(y):
+        raise ValueError(f'{len(x)} images but {len(y)} labels were given: one label for each image, please')
     counts = y.bincount(minlength=n or 0)
     if (counts==0).any() or len(counts)==0:
         raise ValueError(f'no images of class {(counts==0).nonzero().flatten().tolist()}: a mean needs at least one')
@@ -26,7 +28,8 @@ def mean_digits(
 # %% ../nbs/02_baseline.ipynb #772205a6
 def _difference(a, b):
     if a.shape[-2:]!=b.shape[-2:]:
-        raise ValueError(f'images of {list(a.shape)} and {list(b.shape)} were given: their last two axes must be the same')
+        raise ValueError(f'images of {list(a.shape)} and {list(b.shape)} were given: '
+                         'their last two axes must be the same')
     if not (a.is_floating_point() and b.is_floating_point()):
         raise ValueError(f'images of {a.dtype} and {b.dtype} were given: bytes wrap around when subtracted. '
                          'Make them floats first, x.float()/255')

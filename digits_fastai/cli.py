@@ -33,7 +33,7 @@ def _one_sentence():
 
 # %% ../nbs/15_cli.ipynb #018384e8
 def _row(rung, accuracy, epochs, seconds, book):
-    return f'{rung:<18}{accuracy:>9}{epochs:>8}{seconds:>9}{book:>9}'
+    return f'{rung:<18}{accuracy:>9}{epochs:>8}{seconds:>9}{book:>9}'.rstrip()
 
 def _print_row(row):
     clear = '\r\x1b[K' if sys.stdout.isatty() else ''
@@ -54,19 +54,21 @@ def _climbing(names):
 
 @app.command()
 def ladder(
-    quick:bool=typer.Option(False, '--quick', help='Leave out resnet18, which takes half a minute or more.'), # no resnet18?
-    long:bool=typer.Option(False, '--long', help='Train the linear model and simple_net on towards the best published figures.'), # long runs?
-    out:Path=typer.Option(Path('.'), help='Folder for ladder.csv and ladder.png; made if it is not there.'), # where the files go
+    quick:bool=typer.Option(False, '--quick', help='Leave out resnet18, which takes about a minute.'), # no resnet18?
+    long:bool=typer.Option(False, '--long', help='Then train on towards the best published figures.'), # long runs?
+    out:Path=typer.Option(Path('.'), help='Folder for ladder.csv and ladder.png; made if need be.'), # where files go
     seed:int=typer.Option(42, help='Where every rung starts.'), # seed of every rung
 ):
     "Climb from guessing to resnet18: a table, ladder.csv and ladder.png."
     with _one_sentence():
         out.mkdir(parents=True, exist_ok=True)
-        if not os.access(out, os.W_OK): raise PermissionError(f'{out} cannot be written to: give another folder with --out')
+        if not os.access(out, os.W_OK):
+            raise PermissionError(f'{out} cannot be written to: give another folder with --out')
         from digits_fastai.download import digits_path,is_standin
         from digits_fastai import ladder as course
         path = digits_path()
-        typer.echo("3s and 7s of " + ("scikit-learn's small digits (not MNIST: expect other figures)" if is_standin(path) else 'MNIST_SAMPLE'))
+        standin = "scikit-learn's small digits (not MNIST: expect other figures)"
+        typer.echo(f'3s and 7s of {standin if is_standin(path) else "MNIST_SAMPLE"}')
         typer.echo(_row('rung', 'accuracy', 'epochs', 'seconds', 'book'))
         names = course.quick_rungs if quick else list(course.all_rungs)
         table = course.ladder(path, rungs=names, seed=seed, on_row=_climbing(names))

@@ -71,8 +71,8 @@ def download(
         part.replace(dest)
     except DownloadError: raise
     except OSError as e:
-        raise DownloadError(f'{url} could not be fetched: {getattr(e, "reason", e)}. Ways out: try again; '
-                            f'put the file into {dest.parent} by hand; or use digits_path(), which works offline.') from e
+        raise DownloadError(f'{url} could not be fetched: {getattr(e, "reason", e)}. Ways out: try again; put the file '
+                            f'into {dest.parent} by hand; or use digits_path(), which works offline.') from e
     finally: part.unlink(missing_ok=True)
     return dest
 

@@ -42,8 +42,9 @@ def load_images(
             raise ValueError(f'{file} cannot be read as an image: {e}. Repair it or take it out of the folder.') from e
         if x is None: x = np.empty((len(files), *a.shape), np.uint8)
         if a.shape != x.shape[1:]:
-            raise ValueError(f'{file} is {a.shape[1]}×{a.shape[0]} pixels, but {files[0]} is {x.shape[2]}×{x.shape[1]}: '
-                             'all must have one size. Resize it or take it out of the folder.')
+            size,first = f'{a.shape[1]}×{a.shape[0]}',f'{x.shape[2]}×{x.shape[1]}'
+            raise ValueError(f'{file} is {size} pixels, but {files[0]} is {first}: all must have one size. '
+                             'Resize it or take it out of the folder.')
         x[i] = a
     if x is None: raise ValueError('no image files were given: is the folder empty, or the path wrong?')
     return torch.from_numpy(x)
@@ -61,7 +62,8 @@ def load_folder(
     if missing := [o for o in names if o not in there] or ([] if names else ['any class']):
         raise ValueError(f'{path} has no folder for {", ".join(missing)}; it has {there or "none"}')
     files = [image_files(path/o) for o in names]
-    if empty := [o for o,fs in zip(names, files) if not fs]: raise ValueError(f'{path} has no images of {", ".join(empty)}')
+    if empty := [o for o,fs in zip(names, files) if not fs]:
+        raise ValueError(f'{path} has no images of {", ".join(empty)}')
     y = torch.arange(len(names)).repeat_interleave(torch.tensor([len(o) for o in files]))
     return load_images([f for fs in files for f in fs]), y, names
 

@@ -49,7 +49,8 @@ def two_digits(
     sets = [load_folder(Path(path)/part) for part in ('train','valid')]
     classes = sets[0][2]
     if len(classes)!=2 or sets[1][2]!=classes:
-        raise ValueError(f'{path} has the classes {classes} to train on and {sets[1][2]} to validate on: this ladder is for two')
+        raise ValueError(f'{path} has the classes {classes} to train on and {sets[1][2]} to validate on: '
+                         'this ladder is for two')
     (x,y),(vx,vy) = (((x.flatten(1).float()/255), (1-y)[:,None]) for x,y,_ in sets)
     return TwoDigits(Path(path), x, y, vx, vy, classes)
 
@@ -131,10 +132,11 @@ def ladder(
     seed:int=42, # every rung starts from this seed, so that it doesn't matter which are climbed before
     on_row=None, # called with each row (a dict) as soon as it is there
 ): # a DataFrame: rung, accuracy on the validation set, epochs, seconds, the book's accuracy
-    "Climb from guessing to resnet18. ValueError for an unknown rung, or other than two classes. Source: the whole chapter."
+    "Climb from guessing to resnet18. ValueError for an unknown rung, or other than two classes."
     import pandas as pd
     names = list(all_rungs if rungs is None else rungs)
-    if unknown := [o for o in names if o not in all_rungs]: raise ValueError(f'no rung is called {unknown}; there are {list(all_rungs)}')
+    if unknown := [o for o in names if o not in all_rungs]:
+        raise ValueError(f'no rung is called {unknown}; there are {list(all_rungs)}')
     data,rows = two_digits(path),[]
     for name in names:
         climb,book = all_rungs[name]
@@ -156,17 +158,18 @@ def plot_ladder(
     wrong = (1-table.accuracy).clip(lower=5e-4)*1000
     ax.plot(wrong, range(len(table)), '-', color='lightgrey', zorder=1)
     ax.scatter(wrong, range(len(table)), s=50, color='C0', label='ours', zorder=3)
-    ax.scatter((1-table.book)*1000, range(len(table)), s=110, facecolors='none', edgecolors='C1', label='the book', zorder=2)
+    ax.scatter((1-table.book)*1000, range(len(table)), s=110, facecolors='none', edgecolors='C1', label='the book')
     for i,(w,a) in enumerate(zip(wrong, table.accuracy)):
         ax.annotate(f'{a:.2%}', (w, i), (0, -15), textcoords='offset points', ha='center', fontsize=8)
     ax.set_yticks(range(len(table)), table.rung)
     ax.set_xscale('log')
+    ax.set_xlim(wrong.max()*1.6, wrong.min()/1.6) # better is to the right
     ax.set_ylim(-.7, len(table)-.5)
     ax.set_xlabel('mistakes in a thousand digits, and accuracy')
     ticks = [o for o in (1,2,5,10,20,50,100,200,500) if wrong.min()/1.6<=o<=wrong.max()*1.6]
     ax.set_xticks(ticks, ticks)
     ax.minorticks_off()
-    ax.legend(loc='upper right')
+    ax.legend(loc='upper left')
     return ax
 
 # %% ../nbs/10_ladder.ipynb #8704ca0a
@@ -191,7 +194,7 @@ def long_run(
     epochs:int=1000, # walks through the training set at most
     seed:int=42, # where it starts
 )->dict: # name, target, best accuracy, the epoch of the best, whether the target was reached
-    "Train on towards the best published figure of a model, and say whether it was reached. ValueError for another name."
+    "Train on towards a model's best published figure, and say whether it was reached. ValueError for another name."
     if name not in long_runs: raise ValueError(f'{name!r} was given: there are long runs of {list(long_runs)}')
     model,lr,target = long_runs[name]
     torch.manual_seed(seed)

@@ -30,12 +30,11 @@ class CancelEpochException(Exception): "Skip the rest of this epoch and go to `a
 class CancelFitException(Exception): "Skip the rest of the fit and go to `after_fit`."
 
 # %% ../nbs/06_learner.ipynb #5ea397c4
-_inner = {'before_batch','after_pred','after_loss','before_backward','after_cancel_backward','after_backward','before_step',
-          'after_cancel_step','after_step','after_cancel_batch','after_batch'}
-events = ['after_create','before_fit','before_epoch','before_train','before_batch','after_pred','after_loss','before_backward',
-          'after_cancel_backward','after_backward','before_step','after_cancel_step','after_step','after_cancel_batch',
-          'after_batch','after_cancel_train','after_train','before_validate','after_cancel_validate','after_validate',
-          'after_cancel_epoch','after_epoch','after_cancel_fit','after_fit']
+_in_batch = ['before_batch','after_pred','after_loss','before_backward','after_cancel_backward','after_backward',
+             'before_step','after_cancel_step','after_step','after_cancel_batch','after_batch']
+events = ['after_create','before_fit','before_epoch','before_train',*_in_batch,'after_cancel_train','after_train',
+          'before_validate','after_cancel_validate','after_validate','after_cancel_epoch','after_epoch',
+          'after_cancel_fit','after_fit']
 
 class Callback:
     "Listens to a Learner: give it methods named after `events`. Source: `fastai.callback.core.Callback`."
@@ -45,7 +44,9 @@ class Callback:
     learn = None # the Learner, once added to one
 
     @property
-    def name(self): return re.sub(r'(?<=[a-z0-9])(?=[A-Z])', '_', re.sub(r'Callback$', '', type(self).__name__) or 'callback').lower()
+    def name(self):
+        short = type(self).__name__.removesuffix('Callback') or 'Callback'
+        return re.sub(r'(?<=[a-z0-9])(?=[A-Z])', '_', short).lower()
 
     def __getattr__(self, k):
         if k.startswith('_') or self.learn is None or k in events: raise AttributeError(k)
@@ -195,12 +196,14 @@ class Learner:
     ):
         "TypeError if the model is no module and comes without `params`; ValueError if two metrics share a name."
         if not isinstance(model, nn.Module):
-            if params is None: raise TypeError('a model that is no nn.Module needs its parameters: Learner(…, params=[w,b])')
+            if params is None:
+                raise TypeError('a model that is no nn.Module needs its parameters: Learner(…, params=[w,b])')
             model = FunctionModel(model, params)
         self.dls,self.model,self.loss_func,self.opt_func,self.lr = dls,model.to(default_device()),loss_func,opt_func,lr
         self.metrics = L(m if hasattr(m, 'accumulate') else AvgMetric(m) for m in L(metrics))
         names = [m.name for m in self.metrics]
-        if len(set(names))<len(names): raise ValueError(f'metrics {names} were given: two have one name. Give one of them another __name__')
+        if len(set(names))<len(names):
+            raise ValueError(f'metrics {names} were given: two have one name. Give one of them another __name__')
         self.opt,self.training,self.fitting,self.n_epoch,self.logger = None,False,False,1,_Table()
         self.cbs = L()
         self.add_cbs([TrainEvalCallback(), Recorder(), ProgressCallback()]).add_cbs(cbs)
@@ -208,7 +211,7 @@ class Learner:
 
     def __call__(self, event):
         for cb,f in self._listeners[event]:
-            if cb.run and (event not in _inner or (cb.run_train if self.training else cb.run_valid)): f()
+            if cb.run and (event not in _in_batch or (cb.run_train if self.training else cb.run_valid)): f()
         if event=='after_fit':
             for cb in self.cbs: cb.run = True
 
@@ -264,7 +267,9 @@ class Learner:
 
     def _backward(self): self.loss_grad.backward()
     def _step(self): self.opt.step()
-    def create_opt(self): self.opt = self.opt_func([p for p in self.model.parameters() if p.requires_grad], lr=self.lr)
+    def create_opt(self):
+        "Make the optimizer, for all parameters that aren't frozen; `fit` does it when there is none."
+        self.opt = self.opt_func([p for p in self.model.parameters() if p.requires_grad], lr=self.lr)
 
     def validate(self,
         ds_idx:int=1, # 0 for the training set, 1 for the validation set
@@ -301,8 +306,10 @@ class Learner:
     )->tuple[object,Tensor,Tensor]: # label (from `dls.vocab`, else the index), index int64 [], probabilities float [C]
         "Label one input. ValueError if the loss doesn't say what turns outputs into probabilities."
         act = activation_of(self.loss_func)
-        if act is None: raise ValueError(f'{getattr(self.loss_func, "__name__", self.loss_func)} does not say what turns outputs '
-                                         'into probabilities: set its `activation`, to torch.sigmoid for example')
+        if act is None:
+            name = getattr(self.loss_func, '__name__', self.loss_func)
+            raise ValueError(f'{name} does not say what turns outputs into probabilities: set its `activation`, '
+                             f'for example {name}.activation = torch.sigmoid')
         self.model.eval()
         device = next(iter(self.model.parameters()), torch.zeros(())).device
         with torch.no_grad(): p = act(self.model(to_device(x[None], device)))[0].flatten().cpu()
@@ -310,8 +317,10 @@ class Learner:
         i,vocab = p.argmax(),getattr(self.dls, 'vocab', None)
         return str(vocab[i]) if vocab else i.item(),i,p
 
-    def add_cbs(self, cbs)->'Learner':
-        "Add a callback or several; a class is called first. Each becomes an attribute under its `name`."
+    def add_cbs(self,
+        cbs, # callback or callbacks; of a class, an instance is made
+    )->'Learner': # itself
+        "Add callbacks. Each becomes an attribute under its `name`."
         for cb in L(cbs):
             if isinstance(cb, type): cb = cb()
             cb.learn = self
@@ -319,8 +328,10 @@ class Learner:
             self.cbs.append(cb)
         return self._listen()
 
-    def remove_cbs(self, cbs)->'Learner':
-        "Take callbacks away: given themselves, or their class."
+    def remove_cbs(self,
+        cbs, # callback or callbacks; for a class, all its instances
+    )->'Learner': # itself
+        "Take callbacks away."
         for cb in [c for c in self.cbs if any(c is o or (isinstance(o, type) and isinstance(c, o)) for o in L(cbs))]:
             self.cbs.remove(cb)
             if self.__dict__.get(cb.name) is cb: delattr(self, cb.name)
@@ -328,11 +339,14 @@ class Learner:
         return self._listen()
 
     def _listen(self):
-        self._listeners = {e: [(cb, getattr(cb, e)) for cb in sorted(self.cbs, key=lambda o: o.order) if hasattr(cb, e)] for e in events}
+        in_order = sorted(self.cbs, key=lambda cb: cb.order)
+        self._listeners = {e: [(cb, getattr(cb, e)) for cb in in_order if hasattr(cb, e)] for e in events}
         return self
 
     @contextmanager
-    def added_cbs(self, cbs):
+    def added_cbs(self,
+        cbs, # callback or callbacks
+    ):
         "Callbacks for the length of a `with` block."
         cbs = [cb() if isinstance(cb, type) else cb for cb in L(cbs)]
         self.add_cbs(cbs)

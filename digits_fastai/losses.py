@@ -24,18 +24,17 @@ def sigmoid(
 # %% ../nbs/05_losses.ipynb #bb01bda6
 def _same_shape(preds, targets, name):
     if preds.shape==targets.shape: return
-    fix = 'make the two the same shape'
-    if preds.numel()==targets.numel():
-        fix = f'targets.unsqueeze(1) gives {list(preds.shape)}' if preds.shape==(*targets.shape, 1) else 'reshape one of the two'
-    raise ValueError(f'{name} was given predictions of shape {list(preds.shape)} and targets of shape {list(targets.shape)}: '
-                     f'they would be broadcast against each other, and every prediction compared with every target. Fix: {fix}.')
+    p,t = list(preds.shape),list(targets.shape)
+    fix = f'targets.unsqueeze(1) gives {p}' if p==[*t,1] else 'make the two the same shape'
+    raise ValueError(f'{name} was given predictions of shape {p} and targets of shape {t}: they would be broadcast '
+                     f'against each other, and every prediction compared with every target. Fix: {fix}.')
 
 # %% ../nbs/05_losses.ipynb #55eaf236
 def mnist_loss(
     predictions:Tensor, # raw outputs, float, any shape, most often [B,1]
     targets:Tensor, # 1 or 0, of the same shape
 )->Tensor: # the loss, float, []
-    "Mean distance of sigmoid(predictions) from the targets. ValueError if shapes differ. Source: 'The MNIST Loss Function'."
+    "Mean distance of sigmoid(predictions) from targets. ValueError if shapes differ. Source: the book's `mnist_loss`."
     _same_shape(predictions, targets, 'mnist_loss')
     p = predictions.sigmoid()
     return torch.where(targets==1, 1-p, p).mean()
@@ -49,7 +48,8 @@ def activation_of(
     "What turns a model's raw outputs into probabilities: `loss_func.activation`, or what PyTorch's losses imply."
     if hasattr(loss_func, 'activation'): return loss_func.activation
     if loss_func is F.cross_entropy or isinstance(loss_func, nn.CrossEntropyLoss): return partial(torch.softmax, dim=1)
-    if loss_func is F.binary_cross_entropy_with_logits or isinstance(loss_func, nn.BCEWithLogitsLoss): return torch.sigmoid
+    if loss_func is F.binary_cross_entropy_with_logits or isinstance(loss_func, nn.BCEWithLogitsLoss):
+        return torch.sigmoid
 
 # %% ../nbs/05_losses.ipynb #796191be
 def mse(

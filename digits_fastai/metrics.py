@@ -56,7 +56,7 @@ class AvgLoss(AvgMetric):
 
 # %% ../nbs/05b_metrics.ipynb #3f17fa53
 class AvgSmoothLoss(AvgMetric):
-    "Moving average of the loss, debiased. Source: `fastai.learner.AvgSmoothLoss`; Kingma and Ba (2014) for the debiasing."
+    "Moving average of the loss, debiased as in Kingma and Ba (2014). Source: `fastai.learner.AvgSmoothLoss`."
     name = 'loss'
     def __init__(self,
         beta:float=.98, # how much of the old value stays at each batch

@@ -14,14 +14,17 @@ from torch import Tensor
 
 # %% ../nbs/04_optimizer.ipynb #8197a892
 def _as_list(params, name):
-    if isinstance(params, Tensor): raise TypeError(f'{name} takes a list of parameters, not one tensor: put it in a list')
+    if isinstance(params, Tensor):
+        raise TypeError(f'{name} takes a list of parameters, not one tensor: put it in a list')
     params = list(params)
-    if not params: raise ValueError(f'{name} was given no parameters. A generator that has been walked through is empty: '
-                                    'call model.parameters() anew')
+    if not params:
+        raise ValueError(f'{name} was given no parameters. A generator that has been walked through is empty: '
+                         'call model.parameters() anew')
     for p in (p for g in params for p in (g if isinstance(g, (list,tuple)) else [g])):
         if not isinstance(p, Tensor): raise TypeError(f'{name} takes tensors, and was given a {type(p).__name__}')
-        if not p.is_leaf: raise ValueError(f'{name} was given a tensor of shape {list(p.shape)} that was computed from others: '
-                                           'only what the computation starts from can be trained')
+        if not p.is_leaf:
+            raise ValueError(f'{name} was given a tensor of shape {list(p.shape)} that was computed from others: '
+                             'only what the computation starts from can be trained')
     return params
 
 class BasicOptim:
@@ -131,7 +134,8 @@ def as_fastai(
 
         def step(self, closure=None):
             if hasattr(self.ours, 'param_groups'):
-                for ours,theirs in zip(self.ours.param_groups, self.hypers): ours.update({k: theirs[k] for k in theirs if k in ours})
+                for ours,theirs in zip(self.ours.param_groups, self.hypers):
+                    ours.update({k: theirs[k] for k in theirs if k in ours})
             else: self.ours.lr = self.hypers[-1]['lr']
             self.ours.step()
 
@@ -182,8 +186,8 @@ def gv(
     boxes = {w: ax.text(*at[w], w, ha='center', va='center', fontsize=10, bbox=box).get_bbox_patch() for w in words}
     for a,b,label in arrows:
         back,span = column[a]>=column[b],abs(column[a]-column[b])
-        ax.annotate('', at[b], at[a], arrowprops=dict(arrowstyle='-|>', color='.3', patchA=boxes[a], patchB=boxes[b], shrinkA=1,
-                                                      shrinkB=1, connectionstyle=f'arc3,rad={.45 if back else 0}'))
+        arrow = dict(arrowstyle='-|>', color='.3', patchA=boxes[a], patchB=boxes[b], shrinkA=1, shrinkB=1)
+        ax.annotate('', at[b], at[a], arrowprops=dict(**arrow, connectionstyle=f'arc3,rad={.45 if back else 0}'))
         x,y = ((p+q)/2 for p,q in zip(at[a], at[b]))
         if label: ax.text(x, y+(.33*span if back else .15), label, ha='center', va='center', fontsize=9,
                           bbox=dict(fc='white', ec='none', pad=1))

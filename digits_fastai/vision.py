@@ -12,16 +12,15 @@ from urllib.error import URLError
 import torch.nn.functional as F
 
 from .download import DownloadError
+from .dataloaders import part_folder
 from .images import image_files
 from .losses import accuracy
 
 # %% ../nbs/09_vision.ipynb #d2398872
 def _part(path, name, usual):
-    tried = [name] if name else usual
-    here = next((o for o in tried if (path/o).is_dir()), None)
-    if here is None: raise FileNotFoundError(f'{path} has no folder {" or ".join(tried)}: name it with train= or valid=')
-    if not image_files(path/here): raise ValueError(f'{path/here} has no images in it, and a folder for each class is needed')
-    return here
+    here = part_folder(path, name, usual)
+    if not image_files(here): raise ValueError(f'{here} has no images in it: it needs a folder of them for each class')
+    return here.name
 
 def resnet18_learner(
     path:Path, # folder with a training and a validation folder, one folder a class in each
@@ -34,7 +33,7 @@ def resnet18_learner(
     num_workers:int=0, # processes that load pictures beside this one; 0 gives no trouble anywhere
     **kwargs, # handed to fastai's `vision_learner`: opt_func, lr, wd, cbs, ps, …
 ): # a `fastai.learner.Learner`, not yet trained
-    "fastai's resnet18 for a folder of pictures. FileNotFoundError, ValueError, DownloadError. Source: the book, 'Going Deeper'."
+    "fastai's resnet18 for a folder of images. FileNotFoundError, ValueError, DownloadError. Source: 'Going Deeper'."
     from fastai.vision.all import ImageDataLoaders,resnet18,vision_learner
     path = Path(path)
     train,valid = _part(path, train, ('train','training')),_part(path, valid, ('valid','testing'))
@@ -47,5 +46,6 @@ def resnet18_learner(
 def _by_hand(e):
     import torch
     from torchvision.models import ResNet18_Weights
-    return (f'the ImageNet weights could not be downloaded: {getattr(e, "reason", e)}. Ways out: use pretrained=False; or fetch '
-            f'{ResNet18_Weights.DEFAULT.url} by hand and put the file into {Path(torch.hub.get_dir())/"checkpoints"}')
+    return (f'the ImageNet weights could not be downloaded: {getattr(e, "reason", e)}. Ways out: use pretrained=False; '
+            f'or fetch {ResNet18_Weights.DEFAULT.url} by hand and put the file into '
+            f'{Path(torch.hub.get_dir())/"checkpoints"}')

@@ -48,7 +48,8 @@ def world(module=None, old='', new=''):
 
 # What "the same" means.
 
-def plain(o): return o.as_subclass(torch.Tensor) if isinstance(o, torch.Tensor) else o # without fastai's kinds of tensor
+def plain(o): # fastai's kinds of tensor are tensors
+    return o.as_subclass(torch.Tensor) if isinstance(o, torch.Tensor) else o
 
 def same(a, b, eps=0.):
     "The same structure, with the same values to within `eps`; dtypes included, tuples and lists not told apart."
@@ -102,7 +103,8 @@ def trained(learner, dls, w, model, opt_func, lr=.1, fits=(3,), **kwargs):
         for n in fits:
             learn.fit(n, lr)
             r,names = learn.recorder,[m.name for m in learn.metrics]
-            record.append([[list(o) for o in r.values], [float(o) for o in r.losses], list(r.lrs), list(r.iters), names])
+            losses = [float(o) for o in r.losses]
+            record.append([[list(o) for o in r.values], losses, list(r.lrs), list(r.iters), names])
     return learn,record
 
 def agree(w, model, ours, theirs, learner=None, **kwargs):
@@ -135,7 +137,7 @@ def same_shuffling(w, tmp):
     def g(): return torch.Generator().manual_seed(7)
     def walk(dl): return torch.cat(list(dl)).tolist()
     dl = w.DataLoader(range(50), 8, shuffle=True, generator=g())
-    assert walk(dl)==list(RandomSampler(range(50), generator=g())), "not the order of PyTorch's sampler from the same seed"
+    assert walk(dl)==list(RandomSampler(range(50), generator=g())), "not the order of PyTorch's sampler"
     again = walk(dl)
     assert sorted(again)==sorted(walk(FastaiDL(range(50), bs=8, shuffle=True)))==list(range(50))
     first = walk(w.DataLoader(range(50), 8, shuffle=True, generator=g()))
@@ -150,8 +152,9 @@ def same_shuffling(w, tmp):
     assert set(walk(short))!=set(range(48)), 'the same items are left out each time'
 
 def same_collate(w, tmp):
-    for items in ([1,2,3], [1.5,2.5], [True,False], [torch.ones(2),torch.zeros(2)], [(1,torch.ones(2)),(2,torch.zeros(2))],
-                  [((1,2.5),3),((4,5.5),6)], [{'a': 1, 'b': torch.ones(1)}, {'a': 2, 'b': torch.zeros(1)}]):
+    for items in ([1,2,3], [1.5,2.5], [True,False], [torch.ones(2),torch.zeros(2)],
+                  [(1,torch.ones(2)),(2,torch.zeros(2))], [((1,2.5),3),((4,5.5),6)],
+                  [{'a': 1, 'b': torch.ones(1)}, {'a': 2, 'b': torch.zeros(1)}]):
         ours = w.collate(items)
         same(ours, default_collate(items))
         if not isinstance(items[0], dict): same(ours, fa_collate(items))
@@ -283,7 +286,7 @@ def looks(callback, w, watched):
     return seen,type('Looks', (callback,), {e: look(e, f) for e,f in watched.items()})
 
 def same_modes(w, tmp):
-    "Dropout and batch norm: training and evaluation mode, gradients or none, in a fit, a validation, and a fit after it."
+    "Dropout and batch norm: both modes, gradients or none, in a fit, a validation, and a fit after it."
     agree(w, moody, w.SGD, fo.SGD, fits=(1,2))
     def modes(learner, callback, dls, opt_func):
         torch.manual_seed(1)
@@ -303,7 +306,8 @@ cancels = [(None,None), ('CancelStepException','before_step'), ('CancelBackwardE
            ('CancelBatchException','before_batch'), ('CancelBatchException','after_pred'),
            ('CancelTrainException','after_batch'), ('CancelValidException','before_validate'),
            ('CancelEpochException','after_loss'), ('CancelEpochException','before_train'),
-           ('CancelFitException','after_backward'), ('CancelFitException','before_epoch'), ('CancelFitException','after_epoch')]
+           ('CancelFitException','before_epoch'), ('CancelFitException','after_backward'),
+           ('CancelFitException','after_epoch')]
 
 def event_log(learner, callback, exceptions, dls, opt_func, w, cancel, at, time):
     "All events of a fit of two epochs and a validation; `cancel` is raised when `at` comes by for the `time`th time."
@@ -363,7 +367,8 @@ def same_predictions(w, tmp):
             learn.fit(1, .1)
             return learn,[list(learn.validate()), list(learn.validate(0)), *(list(learn.get_preds(i)) for i in (0,1)),
                           list(learn.get_preds(dl=dls.valid)), list(learn.get_preds(act=lambda o: o*2))]
-    for n,loss,metric,y in ((2, CrossEntropyLossFlat(), w.accuracy, targets), (1, w.mnist_loss, w.batch_accuracy, lambda y: y)):
+    for n,loss,metric,y in ((2, CrossEntropyLossFlat(), w.accuracy, targets),
+                            (1, w.mnist_loss, w.batch_accuracy, lambda y: y)):
         dls,fdls = loaders(w, y)
         a,ours = answers(w.Learner, dls, n, loss, metric, w.SGD)
         b,theirs = answers(fl.Learner, fdls, n, loss, metric, fo.SGD)
@@ -393,13 +398,14 @@ def same_cache(w, tmp):
     def theirs(url, base=None):
         fastai.data.external.fastai_cfg.cache_clear()
         return fastai.data.external.untar_data(url, base=base)
-    inis = {'none': None, 'plain': ('data','archive'), 'other': ('elsewhere/d','a'), 'absolute': (tmp/'far'/'away','archive')}
+    inis = {'none': None, 'plain': ('data','archive'), 'other': ('elsewhere/d','a'), 'absolute': (tmp/'far','archive')}
     for case,ini in inis.items():
         base = tmp/case
         base.mkdir()
         if ini: (base/'config.ini').write_text('[DEFAULT]\ndata = {}\narchive = {}\n'.format(*ini))
         w.cache_folder('archive', base).mkdir(parents=True, exist_ok=True)
-        for key in ('archive','data'): same(w.cache_folder(key, base), fastdownload.FastDownload(base=base).cfg.path(key))
+        cfg = fastdownload.FastDownload(base=base).cfg
+        for key in ('archive','data'): same(w.cache_folder(key, base), cfg.path(key))
         with mock.patch.dict(os.environ, FASTAI_HOME=str(base)):
             fastai.data.external.fastai_cfg.cache_clear()
             for key in ('archive','data'): same(w.cache_folder(key), fastai.data.external.fastai_path(key))
@@ -414,7 +420,7 @@ def same_cache(w, tmp):
             shutil.rmtree(got)
             assert theirs(url, base=base)==got and tree(got)==files, 'fastai unpacks it otherwise'
             (got/'mark').touch()
-            assert w.untar_data(url, base=base)==got and (got/'mark').exists(), 'we do not find what fastai has unpacked'
+            assert w.untar_data(url, base=base)==got and (got/'mark').exists(), 'we do not find what fastai unpacked'
             with mock.patch.dict(os.environ, FASTAI_HOME=str(base)): assert w.untar_data(url)==theirs(url)==got
     fastai.data.external.fastai_cfg.cache_clear()
 
@@ -440,8 +446,9 @@ def same_checks(w, tmp):
             assert ours(file)==fastdownload.core.check(tmp/'checks.py', url, file), f'case {i}'
     w.verify('https://example.invalid/unknown.tgz', good)
 
-comparisons = [same_batches, same_shuffling, same_collate, same_folders, same_files, same_distances, same_losses, same_steps,
-               same_in_fastai, same_training, same_modes, same_events, same_listening, same_predictions, same_cache, same_checks]
+comparisons = [same_batches, same_shuffling, same_collate, same_folders, same_files, same_distances, same_losses,
+               same_steps, same_in_fastai, same_training, same_modes, same_events, same_listening, same_predictions,
+               same_cache, same_checks]
 
 @pytest.mark.parametrize('compare', comparisons, ids=lambda o: o.__name__)
 def test_ours_is_held_against_fastai(compare, tmp_path): compare(world(), tmp_path)

@@ -1,5 +1,6 @@
 "Everything public says what it is, and what each of its parameters is; lines and modules stay short enough to read."
 import importlib,inspect,types
+from dataclasses import is_dataclass
 
 import pytest
 from fastcore.docments import docments
@@ -10,7 +11,7 @@ longest_line,longest_module = 120,330
 
 
 def public(m):
-    "(name, function, class or None) for everything that `__all__` promises: functions, methods, properties and `__init__`s."
+    "(name, function or class, its class or None) for what `__all__` promises, and for the methods of its classes."
     for name in m.__all__:
         o = getattr(m, name)
         if getattr(o, '__module__', None)!=m.__name__: continue # taken over from another library: its own business
@@ -33,8 +34,10 @@ def undocumented(m, events=()):
         if method!='__init__' and not (o.__doc__ or '').strip(): yield f'{name} has no docstring'
         if isinstance(o, type): continue
         params = inspect.signature(o).parameters.values()
-        named = [p.name for p in params if p.name not in ('self','cls') and not (p.kind==p.VAR_KEYWORD or p.kind==p.VAR_POSITIONAL)]
-        docs = docments(o) if named else {}
+        several = inspect.Parameter.VAR_POSITIONAL,inspect.Parameter.VAR_KEYWORD # *args, **kwargs
+        named = [p.name for p in params if p.name not in ('self','cls') and p.kind not in several]
+        written_out = cls if method=='__init__' and is_dataclass(cls) else o # a dataclass's fields are its parameters
+        docs = docments(written_out) if named else {}
         yield from (f'{name} does not say what {p} is' for p in named if not docs.get(p))
 
 
@@ -47,13 +50,16 @@ def test_everything_public_is_documented(chapter):
 @pytest.mark.parametrize('chapter', chapters, ids=str)
 def test_lines_and_modules_are_short_enough(chapter):
     lines = chapter.py.read_text(encoding='utf-8').splitlines()
-    long = [f'{chapter.py.name}:{i} has {len(o)} characters' for i,o in enumerate(lines, 1) if len(o)>longest_line]
+    auto = next(i for i,o in enumerate(lines) if o.startswith('__all__')) # nbdev writes it, as wide as it likes
+    ours = [(i,o) for i,o in enumerate(lines, 1) if i<=auto or i>lines.index('', auto)]
+    long = [f'{chapter.py.name}:{i} has {len(o)} characters' for i,o in ours if len(o)>longest_line]
     assert not long, '\n'.join(long)
     assert len(lines)<=longest_module, f'{chapter.py.name} has {len(lines)} lines: time for a second chapter'
 
 
 made_up = '''
-__all__ = ['good', 'Good', 'no_doc', 'no_comment', 'Bad']
+from dataclasses import dataclass
+__all__ = ['good', 'Good', 'no_doc', 'no_comment', 'Fields', 'Bad']
 class Base:
     def update(self,
         p, # a parameter
@@ -74,6 +80,11 @@ def no_doc(
     x, # a number
 ): return x
 def no_comment(x): "Gives it back."
+@dataclass
+class Fields:
+    "A row."
+    a:int # a number
+    b:int=1
 class Bad:
     def __init__(self, n): self.n = n
     def method(self, a,
@@ -87,5 +98,6 @@ def test_missing_documentation_is_reported(tmp_path, monkeypatch):
     (tmp_path/'made_up.py').write_text(made_up)
     monkeypatch.syspath_prepend(str(tmp_path))
     assert list(undocumented(importlib.import_module('made_up'), ['before_fit']))==[
-        'no_doc has no docstring', 'no_comment does not say what x is', 'Bad has no docstring', 'Bad.__init__ does not say what n is',
-        'Bad.method does not say what a is', 'Bad.make does not say what c is']
+        'no_doc has no docstring', 'no_comment does not say what x is', 'Fields.__init__ does not say what b is',
+        'Bad has no docstring', 'Bad.__init__ does not say what n is', 'Bad.method does not say what a is',
+        'Bad.make does not say what c is']

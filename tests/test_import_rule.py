@@ -10,7 +10,7 @@ heavy = {'fastai','fastbook','torchvision','matplotlib','pandas','sklearn'}
 
 
 def imports(source):
-    "Every module that a source imports, with its line: anywhere in it, relative names written out, import_module('…') included."
+    "Every module that a source imports, anywhere, with its line; relative names are written out."
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import): yield from ((o.name, node.lineno) for o in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -44,7 +44,8 @@ def at_the_top(source):
     def walk(nodes):
         for n in nodes:
             if isinstance(n, (ast.Import,ast.ImportFrom)): yield ast.unparse(n)
-            elif not isinstance(n, (ast.FunctionDef,ast.AsyncFunctionDef,ast.Lambda)): yield from walk(ast.iter_child_nodes(n))
+            elif not isinstance(n, (ast.FunctionDef,ast.AsyncFunctionDef,ast.Lambda)):
+                yield from walk(ast.iter_child_nodes(n))
     return {name.split('.')[0] for line in walk(ast.parse(source).body) for name,_ in imports(line)}
 
 
@@ -68,18 +69,21 @@ def test_a_chapter_loads_nothing_heavy_when_it_is_imported(chapter):
 made_up = {'low':(1,''), 'mid':(7,''), 'midb':(7,'b'), 'high':(8,'')}
 
 @pytest.mark.parametrize('line,found', [
-    ('from .low import f', []), ('from digits_fastai.low import f', []), ('from .mid import f', []), ('import torch', []),
-    ('from .high import f', ['high']), ('from digits_fastai.high import *', ['high']), ('import digits_fastai.high as h', ['high']),
-    ('from . import low,high', ['high']), ('from digits_fastai import high', ['high']), ('from .midb import f', ['midb']),
+    ('from .low import f', []), ('from digits_fastai.low import f', []), ('from .mid import f', []),
+    ('import torch', []), ('from .high import f', ['high']), ('from digits_fastai.high import *', ['high']),
+    ('from .midb import f', ['midb']), ('import digits_fastai.high as h', ['high']),
+    ('from . import low,high', ['high']), ('from digits_fastai import high', ['high']),
     ('from .gone import f', ['gone']), ('def f():\n    from .high import g', ['high']),
     ('if True:\n    class A:\n        def f(self): import digits_fastai.high', ['high']),
-    ("m = importlib.import_module('digits_fastai.high')", ['high']), ("m = import_module('.high', 'digits_fastai')", ['high'])])
+    ("m = importlib.import_module('digits_fastai.high')", ['high']),
+    ("m = import_module('.high', 'digits_fastai')", ['high'])])
 def test_a_made_up_module_that_imports_upward_is_reported(line, found):
     assert [o.split(' imports ')[1].split(',')[0] for o in upward('midb', line, made_up)]==found
 
 @pytest.mark.parametrize('source,found', [
-    ('import fastai.vision.all', {'fastai'}), ('from sklearn.datasets import load_digits', {'sklearn'}), ('try: import pandas as pd\nexcept E: pass', {'pandas'}),
-    ('class A:\n    import matplotlib.pyplot as plt', {'matplotlib'}), ('def f():\n    import fastai', set()), ('import torch', set())])
+    ('import fastai.vision.all', {'fastai'}), ('from sklearn.datasets import load_digits', {'sklearn'}),
+    ('try: import pandas as pd\nexcept E: pass', {'pandas'}), ('class A:\n    import matplotlib', {'matplotlib'}),
+    ('def f():\n    import fastai', set()), ('import torch', set())])
 def test_a_made_up_module_that_loads_something_heavy_is_reported(source, found):
     assert at_the_top(source)&heavy==found
 
@@ -88,5 +92,6 @@ def test_chapter_numbers_are_read_from_the_file_names(tmp_path):
     assert [Chapter(o).number for o in sorted(tmp_path.iterdir())]==[(7,''),(7,'b'),(10,'')]
 
 def test_importing_everything_loads_torch_but_nothing_heavier(tmp_path):
-    loaded = run(python, '-c', 'import digits_fastai.all,sys; print(*{o.split(".")[0] for o in sys.modules})', cwd=tmp_path).stdout.split()
+    look = 'import digits_fastai.all,sys; print(*{o.split(".")[0] for o in sys.modules})'
+    loaded = run(python, '-c', look, cwd=tmp_path).stdout.split()
     assert 'torch' in loaded and not heavy&set(loaded)

@@ -1,8 +1,8 @@
 """A comparison that can't fail is worse than none: a hundred mistakes, and the comparison that must notice each.
 
-A mutant: what is wrong with it, its module, the comparison that must notice, the text that is replaced (it must be there
-exactly once) and the text that takes its place. To add one, add its two or three lines to the table. If nothing notices it,
-you have found something that isn't compared: add that to the comparison."""
+A mutant: what is wrong with it, its module, the comparison that must notice, the text that is replaced (it must be
+there exactly once) and the text that takes its place. To add one, add its two or three lines to the table. If nothing
+notices it, you have found something that isn't compared: add that to the comparison."""
 import sys
 from collections import namedtuple
 
@@ -42,9 +42,9 @@ mutants = [Mutant(*o) for o in [
     ('shuffles whole batches only', 'dataloaders', same_shuffling,
      'torch.randperm(self.n, generator=self.generator)', 'torch.arange(self.n).roll(1)'),
     ('floats lose half their bits', 'dataloaders', same_collate,
-     'torch.float64 if isinstance(first, float)', 'torch.float32 if isinstance(first, float)'),
+     'dtype=torch.float64', 'dtype=torch.float32'),
     ('numbers become floats', 'dataloaders', same_collate,
-     'isinstance(first, float) else None', 'isinstance(first, float) else torch.float32'),
+     'int): return torch.tensor(items)', 'int): return torch.tensor(items, dtype=torch.float32)'),
     ('the validation set is shuffled', 'dataloaders', same_folders,
      'DataLoader(Dataset(*valid), batch_size,', 'DataLoader(Dataset(*valid), batch_size, True,'),
     ('the training set is not shuffled', 'dataloaders', same_folders,
@@ -200,7 +200,7 @@ mutants = [Mutant(*o) for o in [
      "except cancel: self(f'after_cancel_{name}')", 'except cancel: pass'),
     ('no step after a cancelled backward', 'learner', same_events,
      "        self._phase('step', self._step, CancelStepException)",
-     "        if self.pred.requires_grad and any(p.grad is not None for p in self.model.parameters()): self._phase('step', self._step, CancelStepException)"),
+     "        if next(self.model.parameters()).grad is not None: self._phase('step', self._step, CancelStepException)"),
     ('zeroed before the step', 'learner', same_training,
      "self._phase('step', self._step, CancelStepException)",
      "self.opt.zero_grad(); self._phase('step', self._step, CancelStepException)"),
@@ -209,7 +209,7 @@ mutants = [Mutant(*o) for o in [
     ('after_pred is not called', 'learner', same_events,
      "        self('after_pred')\n", ''),
     ('callbacks in the order they came', 'learner', same_listening,
-     'sorted(self.cbs, key=lambda o: o.order)', 'list(self.cbs)'),
+     'sorted(self.cbs, key=lambda cb: cb.order)', 'list(self.cbs)'),
     ('run=False is overlooked', 'learner', same_listening,
      'if cb.run and (', 'if ('),
     ('run=False forever', 'learner', same_listening,
@@ -233,7 +233,7 @@ mutants = [Mutant(*o) for o in [
      'act = act or activation_of(self.loss_func) or (lambda o: o)',
      'act = activation_of(self.loss_func) or (lambda o: o)'),
     ('validate looks at the validation set only', 'learner', same_predictions,
-     'self._walk(self.dls[ds_idx] if dl is None else dl,', 'self._walk(self.dls[1] if dl is None else dl,'),
+     'self.dls[ds_idx] if dl is None else dl', 'self.dls[1] if dl is None else dl'),
     ('predict: 3s are 7s', 'learner', same_predictions,
      'torch.cat([1-p, p])', 'torch.cat([p, 1-p])'),
 ]]

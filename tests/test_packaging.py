@@ -1,7 +1,7 @@
 """The wheel: built from a copy, looked into, and installed into a clean environment without the dev extras.
 
-A full install would fetch gigabytes. Instead the clean environment sees the packages of this one *after* its own, refuses those that
-only the dev extras bring, and each import of the library is checked against the requirements in settings.ini."""
+A full install would fetch gigabytes. Instead the clean environment sees the packages of this one *after* its own,
+refuses those that only the dev extras bring, and each import of the library is checked against settings.ini."""
 import re,site,sys,zipfile
 from email import message_from_bytes
 from importlib.metadata import PackageNotFoundError,packages_distributions,requires
@@ -41,8 +41,10 @@ def clean(wheel, tmp_path_factory):
     bin = env/('Scripts' if sys.platform=='win32' else 'bin')
     its_python = bin/('python.exe' if sys.platform=='win32' else 'python')
     run(its_python, '-m', 'pip', 'install', '--no-deps', '--no-index', '--quiet', wheel, PYTHONPATH=None)
-    own = Path(run(its_python, '-c', 'import sysconfig; print(sysconfig.get_path("purelib"))', PYTHONPATH=None).stdout.strip())
-    (own/'others.pth').write_text('\n'.join(o for o in dict.fromkeys([*site.getsitepackages(), *sys.path]) if o.endswith('-packages')))
+    where = 'import sysconfig; print(sysconfig.get_path("purelib"))'
+    own = Path(run(its_python, '-c', where, PYTHONPATH=None).stdout.strip())
+    others = [o for o in dict.fromkeys([*site.getsitepackages(), *sys.path]) if o.endswith('-packages')]
+    (own/'others.pth').write_text('\n'.join(others)) # not site.addsitedir: an editable install in there is not followed
     (own/'sitecustomize.py').write_text(refuse.format(names=sorted(dev_only())))
     return its_python
 
@@ -50,7 +52,7 @@ refuse = '''
 import sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] in {names}: raise ModuleNotFoundError(f'No module named {{name!r}} without the dev extras', name=name)
+        if name.split('.')[0] in {names}: raise ModuleNotFoundError(f'no {{name}} without the dev extras', name=name)
 sys.meta_path.insert(0, Refuse())
 '''
 
@@ -83,10 +85,14 @@ def test_the_wheel_holds_the_modules_as_they_are(inside):
     for o in (root/'digits_fastai').glob('*.py'): assert inside[f'digits_fastai/{o.name}']==o.read_bytes()
 
 def test_the_metadata_are_those_of_settings(metadata):
-    assert (plain(metadata['Name']),metadata['Version'],metadata['Requires-Python'])==(plain(s['lib_name']),s['version'],f'>={s["min_python"]}')
+    assert plain(metadata['Name'])==plain(s['lib_name']) and metadata['Version']==s['version']
+    assert metadata['Requires-Python']==f'>={s["min_python"]}'
     assert metadata['Summary']==s['description']
     assert any(s['git_url'] in o for o in [metadata.get('Home-page', ''), *metadata.get_all('Project-URL', [])])
     assert set(metadata.get_all('Provides-Extra'))=={'dev','learn'}
+
+def parts(requirement): # 'a>=1,<2' and 'a<2,>=1' are the same
+    return frozenset(o for o in re.split(r'(?=[<>!~]|(?<![<>!~=])=)|,', requirement) if o)
 
 def test_requirements_and_extras_are_those_of_settings(metadata):
     wanted = {None: s['requirements'], 'dev': s['dev_requirements'], 'learn': s['learn_requirements']}
@@ -94,8 +100,8 @@ def test_requirements_and_extras_are_those_of_settings(metadata):
     for o in metadata.get_all('Requires-Dist'):
         what,_,marker = o.partition(';')
         extra = re.search(r'extra\s*==\s*[\'"](\w+)', marker)
-        given[extra and extra.group(1)].add(frozenset(re.split(r'(?=[<>=!~])|,', what.replace(' ', ''))))
-    assert given=={extra: {frozenset(re.split(r'(?=[<>=!~])|,', o)) for o in line.split()} for extra,line in wanted.items()}
+        given[extra and extra.group(1)].add(parts(what.replace(' ', '')))
+    assert given=={extra: {parts(o) for o in line.split()} for extra,line in wanted.items()}
 
 def test_the_library_pins_nothing_and_nobody_downward():
     assert not [o for o in s['requirements'].split() if '<' in o or '==' in o], 'only the dev extra pins'
@@ -103,7 +109,7 @@ def test_the_library_pins_nothing_and_nobody_downward():
 def test_the_command_is_an_entry_point(inside):
     entry = next(v for k,v in inside.items() if k.endswith('entry_points.txt')).decode()
     name,_,target = s['console_scripts'].partition('=')
-    assert re.search(rf'\[console_scripts\]\s+{name}\s*=\s*{re.escape(target)}', entry) and name=='digits'
+    assert name=='digits' and re.search(rf'\[console_scripts\]\s+{name}\s*=\s*{re.escape(target)}', entry)
 
 def undeclared(source):
     "Imports, also those inside functions, that a user without the dev extras might miss."
@@ -116,14 +122,18 @@ def test_what_a_module_imports_is_declared(chapter):
     missing = undeclared(chapter.py.read_text(encoding='utf-8'))
     assert not missing, f'{chapter.name} imports {missing}: add them to requirements in settings.ini'
 
-@pytest.mark.parametrize('source,found', [('import nbdev', ['nbdev']), ('def f():\n    from no_such_package.x import y', ['no_such_package']),
-                                          ('import os,re\nimport torch.nn as nn\nfrom PIL import Image\nfrom .losses import mse', [])])
+@pytest.mark.parametrize('source,found', [
+    ('import nbdev', ['nbdev']), ('def f():\n    from no_such_package.x import y', ['no_such_package']),
+    ('import os,re\nimport torch.nn as nn\nfrom PIL import Image\nfrom .losses import mse', [])])
 def test_an_import_that_is_not_declared_is_reported(source, found): assert undeclared(source)==found
 
-def test_the_modules_of_the_dev_extras_are_known(): assert {'nbdev','pytest','hypothesis','fastbook'}<=dev_only() and not {'torch','fastai','fastcore','typer'}&dev_only()
+def test_the_modules_of_the_dev_extras_are_known():
+    dev = dev_only()
+    assert {'nbdev','pytest','hypothesis','fastbook'}<=dev and not {'torch','fastai','fastcore','typer'}&dev
 
 def test_in_a_clean_environment_the_wheel_is_what_is_imported(clean, tmp_path):
-    file,version = in_clean(clean, 'import digits_fastai; print(digits_fastai.__file__); print(digits_fastai.__version__)', tmp_path).split('\n')
+    look = 'import digits_fastai as d; print(d.__file__); print(d.__version__)'
+    file,version = in_clean(clean, look, tmp_path).split('\n')
     assert Path(file).resolve().is_relative_to(clean.parents[1].resolve()) and version==s['version']
 
 def test_in_a_clean_environment_the_dev_extras_are_missing(clean, tmp_path):
@@ -147,9 +157,9 @@ print(before, len(learn.recorder.values), Path, ImageDataLoaders.__module__)
     assert out[2].startswith('[] 1 ') and out[2].endswith('fastai.vision.data')
 
 def test_in_a_clean_environment_the_command_is_there(clean, tmp_path):
-    res = run(clean.parent/('digits.exe' if sys.platform=='win32' else 'digits'), '--help', cwd=tmp_path, PYTHONPATH=None)
-    assert 'ladder' in res.stdout
+    script = clean.parent/('digits.exe' if sys.platform=='win32' else 'digits')
+    assert 'ladder' in run(script, '--help', cwd=tmp_path, PYTHONPATH=None).stdout
 
 def test_in_a_clean_environment_the_stand_in_can_be_made(clean, tmp_path):
-    make = f'from digits_fastai.download import standin_path; print(len(list(standin_path(base={str(tmp_path)!r}).rglob("*.png"))))'
+    make = 'from digits_fastai.download import standin_path; print(len(list(standin_path(base=".").rglob("*.png"))))'
     assert in_clean(clean, make, tmp_path)=='362'
