@@ -37,8 +37,10 @@ def readme(out):
     "Write README.md and README_files/ into `out`."
     nb = shown(nbformat.read(root/'index.ipynb', as_version=4))
     resources = {'unique_key': 'README', 'output_files_dir': 'README_files'}
+    nb.metadata.language_info = {'name': 'python'} # nbdev_clean leaves it out; it colours the code
     text,resources = MarkdownExporter().from_notebook_node(nb, resources)
-    text = re.sub(r'```python\n\s*```\n', '', text)
+    text = re.sub(r'```python\s*```\n', '', text)
+    text = re.sub(r'^ +\n', '\n', text, flags=re.M)
     text = re.sub(r'\n{3,}', '\n\n', text).strip() + '\n'
     text = text.replace('![png](', '![the ladder: mistakes in a thousand digits, rung by rung](')
     shutil.rmtree(out/'README_files', ignore_errors=True)
