@@ -9,18 +9,18 @@ __all__ = ['URLs', 'cache_folder', 'path_stats', 'DownloadError', 'verify', 'dow
            'Dataset', 'BatchSampler', 'collate', 'DataLoader', 'default_device', 'to_device', 'part_folder',
            'DataLoaders', 'BasicOptim', 'Optimizer', 'SGD', 'opt_lr', 'set_opt_lr', 'as_fastai', 'plot_function', 'gv',
            'sigmoid', 'mnist_loss', 'activation_of', 'mse', 'batch_accuracy', 'accuracy', 'AvgMetric', 'AvgLoss',
-           'AvgSmoothLoss', 'events', 'CancelStepException', 'CancelBackwardException', 'CancelBatchException',
-           'CancelTrainException', 'CancelValidException', 'CancelEpochException', 'CancelFitException', 'Callback',
-           'TrainEvalCallback', 'Recorder', 'ProgressCallback', 'FunctionModel', 'Learner', 'GatherPredsCallback',
-           'relu', 'linear_model', 'simple_net', 'weight_images', 'resnet18_learner', 'all_rungs', 'quick_rungs',
-           'long_runs', 'TwoDigits', 'two_digits', 'guess', 'pixel_similarity', 'linear_by_hand', 'linear_learner',
-           'simple_net_learner', 'resnet18_one_cycle', 'ladder', 'plot_ladder', 'ReachTarget', 'long_run', 'np', 'pd',
-           'plt', 'matplotlib', 'torch', 'nn', 'F', 'string', 'random', 'math', 'Adam', 'CategoryBlock',
-           'ClassificationInterpretation', 'CrossEntropyLossFlat', 'DataBlock', 'GrandparentSplitter', 'Image',
-           'ImageBlock', 'ImageDataLoaders', 'L', 'PILImage', 'PILImageBW', 'Path', 'Resize', 'array', 'aug_transforms',
-           'cnn_learner', 'error_rate', 'expect_fail', 'first', 'get_image_files', 'itemgetter', 'load_learner',
-           'models', 'parent_label', 'partial', 'patch', 'resnet18', 'resnet34', 'set_seed', 'store_attr', 'tensor',
-           'test_close', 'test_eq', 'to_np', 'vision_learner']
+           'AvgSmoothLoss', 'batch_events', 'events', 'CancelStepException', 'CancelBackwardException',
+           'CancelBatchException', 'CancelTrainException', 'CancelValidException', 'CancelEpochException',
+           'CancelFitException', 'Callback', 'TrainEvalCallback', 'Recorder', 'Table', 'ProgressCallback',
+           'GatherPredsCallback', 'FunctionModel', 'Learner', 'relu', 'linear_model', 'simple_net', 'weight_images',
+           'resnet18_learner', 'all_rungs', 'quick_rungs', 'long_runs', 'TwoDigits', 'two_digits', 'guess',
+           'pixel_similarity', 'linear_by_hand', 'linear_learner', 'simple_net_learner', 'resnet18_one_cycle', 'ladder',
+           'plot_ladder', 'ReachTarget', 'long_run', 'np', 'pd', 'plt', 'matplotlib', 'torch', 'nn', 'F', 'string',
+           'random', 'math', 'Adam', 'CategoryBlock', 'ClassificationInterpretation', 'CrossEntropyLossFlat',
+           'DataBlock', 'GrandparentSplitter', 'Image', 'ImageBlock', 'ImageDataLoaders', 'L', 'PILImage', 'PILImageBW',
+           'Path', 'Resize', 'array', 'aug_transforms', 'cnn_learner', 'error_rate', 'expect_fail', 'first',
+           'get_image_files', 'itemgetter', 'load_learner', 'models', 'parent_label', 'partial', 'patch', 'resnet18',
+           'resnet34', 'set_seed', 'store_attr', 'tensor', 'test_close', 'test_eq', 'to_np', 'vision_learner']
 
 # %% ../nbs/16_all.ipynb #acb3ff37
 from .download import (
@@ -33,10 +33,11 @@ from .dataloaders import (
 from .optimizer import BasicOptim,Optimizer,SGD,opt_lr,set_opt_lr,as_fastai,plot_function,gv
 from .losses import sigmoid,mnist_loss,activation_of,mse,batch_accuracy,accuracy
 from .metrics import AvgMetric,AvgLoss,AvgSmoothLoss
-from .learner import (
-    events,CancelStepException,CancelBackwardException,CancelBatchException,CancelTrainException,
-    CancelValidException,CancelEpochException,CancelFitException,Callback,TrainEvalCallback,Recorder,
-    ProgressCallback,FunctionModel,Learner,GatherPredsCallback)
+from .events import (
+    batch_events,events,CancelStepException,CancelBackwardException,CancelBatchException,
+    CancelTrainException,CancelValidException,CancelEpochException,CancelFitException,Callback,
+    TrainEvalCallback,Recorder,Table,ProgressCallback,GatherPredsCallback)
+from .learner import FunctionModel,Learner
 from .models import relu,linear_model,simple_net,weight_images
 from .vision import resnet18_learner
 from .ladder import (
@@ -69,15 +70,15 @@ _all_ = [
     'NearestMean', 'Dataset', 'BatchSampler', 'collate', 'DataLoader', 'default_device', 'to_device', 'part_folder',
     'DataLoaders', 'BasicOptim', 'Optimizer', 'SGD', 'opt_lr', 'set_opt_lr', 'as_fastai', 'plot_function', 'gv',
     'sigmoid', 'mnist_loss', 'activation_of', 'mse', 'batch_accuracy', 'accuracy', 'AvgMetric', 'AvgLoss',
-    'AvgSmoothLoss', 'events', 'CancelStepException', 'CancelBackwardException', 'CancelBatchException',
-    'CancelTrainException', 'CancelValidException', 'CancelEpochException', 'CancelFitException', 'Callback',
-    'TrainEvalCallback', 'Recorder', 'ProgressCallback', 'FunctionModel', 'Learner', 'GatherPredsCallback', 'relu',
-    'linear_model', 'simple_net', 'weight_images', 'resnet18_learner', 'all_rungs', 'quick_rungs', 'long_runs',
-    'TwoDigits', 'two_digits', 'guess', 'pixel_similarity', 'linear_by_hand', 'linear_learner',
-    'simple_net_learner', 'resnet18_one_cycle', 'ladder', 'plot_ladder', 'ReachTarget', 'long_run', 'np', 'pd',
-    'plt', 'matplotlib', 'torch', 'nn', 'F', 'string', 'random', 'math', 'Adam', 'CategoryBlock',
-    'ClassificationInterpretation', 'CrossEntropyLossFlat', 'DataBlock', 'GrandparentSplitter', 'Image',
-    'ImageBlock', 'ImageDataLoaders', 'L', 'PILImage', 'PILImageBW', 'Path', 'Resize', 'array', 'aug_transforms',
-    'cnn_learner', 'error_rate', 'expect_fail', 'first', 'get_image_files', 'itemgetter', 'load_learner', 'models',
-    'parent_label', 'partial', 'patch', 'resnet18', 'resnet34', 'set_seed', 'store_attr', 'tensor', 'test_close',
-    'test_eq', 'to_np', 'vision_learner']
+    'AvgSmoothLoss', 'batch_events', 'events', 'CancelStepException', 'CancelBackwardException',
+    'CancelBatchException', 'CancelTrainException', 'CancelValidException', 'CancelEpochException',
+    'CancelFitException', 'Callback', 'TrainEvalCallback', 'Recorder', 'Table', 'ProgressCallback',
+    'GatherPredsCallback', 'FunctionModel', 'Learner', 'relu', 'linear_model', 'simple_net', 'weight_images',
+    'resnet18_learner', 'all_rungs', 'quick_rungs', 'long_runs', 'TwoDigits', 'two_digits', 'guess',
+    'pixel_similarity', 'linear_by_hand', 'linear_learner', 'simple_net_learner', 'resnet18_one_cycle', 'ladder',
+    'plot_ladder', 'ReachTarget', 'long_run', 'np', 'pd', 'plt', 'matplotlib', 'torch', 'nn', 'F', 'string',
+    'random', 'math', 'Adam', 'CategoryBlock', 'ClassificationInterpretation', 'CrossEntropyLossFlat', 'DataBlock',
+    'GrandparentSplitter', 'Image', 'ImageBlock', 'ImageDataLoaders', 'L', 'PILImage', 'PILImageBW', 'Path',
+    'Resize', 'array', 'aug_transforms', 'cnn_learner', 'error_rate', 'expect_fail', 'first', 'get_image_files',
+    'itemgetter', 'load_learner', 'models', 'parent_label', 'partial', 'patch', 'resnet18', 'resnet34', 'set_seed',
+    'store_attr', 'tensor', 'test_close', 'test_eq', 'to_np', 'vision_learner']

@@ -64,6 +64,10 @@ def ladder(
         out.mkdir(parents=True, exist_ok=True)
         if not os.access(out, os.W_OK):
             raise PermissionError(f'{out} cannot be written to: give another folder with --out')
+        csv,png = out/'ladder.csv',out/'ladder.png'
+        for file in (csv, png): # before the climb, not after it
+            if file.is_dir() or (file.exists() and not os.access(file, os.W_OK)):
+                raise PermissionError(f'{file} is in the way: give another folder with --out')
         from digits_fastai.download import digits_path,is_standin
         from digits_fastai import ladder as course
         path = digits_path()
@@ -72,11 +76,11 @@ def ladder(
         typer.echo(_row('rung', 'accuracy', 'epochs', 'seconds', 'book'))
         names = course.quick_rungs if quick else list(course.all_rungs)
         table = course.ladder(path, rungs=names, seed=seed, on_row=_climbing(names))
-        table.to_csv(out/'ladder.csv', index=False)
+        table.to_csv(csv, index=False)
         import matplotlib
         matplotlib.use('Agg')
-        course.plot_ladder(table).figure.savefig(out/'ladder.png', dpi=150)
-        typer.echo(f'written: {out/"ladder.csv"}, {out/"ladder.png"}')
+        course.plot_ladder(table).figure.savefig(png, dpi=150)
+        typer.echo(f'written: {csv}, {png}')
         if not long: return
         data = course.two_digits(path)
         for name in course.long_runs:

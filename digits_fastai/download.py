@@ -11,6 +11,7 @@ import hashlib,os,shutil,sys,tarfile
 from configparser import ConfigParser
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import urlparse
 from urllib.request import urlopen
 
 # %% ../nbs/00_download.ipynb #7f080851
@@ -116,7 +117,7 @@ def untar_data(
     force:bool=False, # download and unpack again, even if both are there
 )->Path: # the unpacked folder
     "A URL becomes a folder, once. DownloadError, ArchiveError. Source: the book, 'Pixels'; `fastai.untar_data`."
-    archive = cache_folder('archive', base)/url.split('/')[-1]
+    archive = cache_folder('archive', base)/Path(urlparse(url).path).name # without what follows a ? or #
     dest = cache_folder('data', base)/archive.stem.removesuffix('.tar')
     if dest.exists() and not force: return dest
     if force or not archive.exists(): download(url, archive)

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from .baseline import NearestMean
 from .dataloaders import DataLoaders
+from .events import Callback,CancelFitException
 from .images import load_folder
-from .learner import Callback,CancelFitException,Learner
+from .learner import Learner
 from .losses import batch_accuracy,mnist_loss
 from .models import linear_model,simple_net
 from .optimizer import SGD,BasicOptim
