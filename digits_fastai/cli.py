@@ -6,7 +6,7 @@
 __all__ = ['app', 'main', 'ladder']
 
 # %% ../nbs/15_cli.ipynb #0f0a23f2
-import os,sys
+import os,sys,warnings
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,17 +35,21 @@ def _one_sentence():
 def _row(rung, accuracy, epochs, seconds, book):
     return f'{rung:<18}{accuracy:>9}{epochs:>8}{seconds:>9}{book:>9}'.rstrip()
 
+def _clear(): return '\r\x1b[K' if sys.stdout.isatty() else ''
+
+def _doing(what):
+    if sys.stdout.isatty(): typer.echo(f'{what} …', nl=False)
+
 def _print_row(row):
-    clear = '\r\x1b[K' if sys.stdout.isatty() else ''
     book = '' if row['book'] is None else f'{row["book"]:.4f}'
-    typer.echo(clear + _row(row['rung'], f'{row["accuracy"]:.4f}', row['epochs'], f'{row["seconds"]:.1f}', book))
+    typer.echo(_clear() + _row(row['rung'], f'{row["accuracy"]:.4f}', row['epochs'], f'{row["seconds"]:.1f}', book))
 
 def _climbing(names):
     "Shows the next rung on a terminal; gives what `ladder` calls with each row."
     names = iter([*names, ''])
     def show():
         name = next(names)
-        if name and sys.stdout.isatty(): typer.echo(f'{name} …', nl=False)
+        if name: _doing(name)
     def on_row(row):
         _print_row(row)
         show()
@@ -55,7 +59,7 @@ def _climbing(names):
 @app.command()
 def ladder(
     quick:bool=typer.Option(False, '--quick', help='Leave out resnet18, which takes about a minute.'), # no resnet18?
-    long:bool=typer.Option(False, '--long', help='Then train on towards the best published figures.'), # long runs?
+    long:bool=typer.Option(False, '--long', help='Then towards the best published figures: minutes more.'), # long runs?
     out:Path=typer.Option(Path('.'), help='Folder for ladder.csv and ladder.png; made if need be.'), # where files go
     seed:int=typer.Option(42, help='Where every rung starts.'), # seed of every rung
 ):
@@ -68,6 +72,7 @@ def ladder(
         for file in (csv, png): # before the climb, not after it
             if file.is_dir() or (file.exists() and not os.access(file, os.W_OK)):
                 raise PermissionError(f'{file} is in the way: give another folder with --out')
+        warnings.filterwarnings('ignore', '.*torch.jit', FutureWarning) # fastai's import has it on the newest PyTorch
         from digits_fastai.download import digits_path,is_standin
         from digits_fastai import ladder as course
         path = digits_path()
@@ -84,6 +89,7 @@ def ladder(
         if not long: return
         data = course.two_digits(path)
         for name in course.long_runs:
+            _doing(f'{name}, the long run')
             r = course.long_run(data, name, seed=seed)
-            typer.echo(f'{name}: {r["target"]:.2%} ' + (f'reached after {r["epoch"]} epochs' if r['reached'] else
-                       f'not reached; best {r["best"]:.2%} after {r["epoch"]} epochs'))
+            said = 'reached' if r['reached'] else f'not reached; best {r["best"]:.2%}'
+            typer.echo(f'{_clear()}{name}: {r["target"]:.2%} {said} after {r["epoch"]} epochs')

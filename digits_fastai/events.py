@@ -129,7 +129,8 @@ class Table:
     "Prints rows under their names, aligned."
     def __call__(self, row):
         cells = [f'{o:.6f}' if isinstance(o, float) else str(o) for o in row]
-        if row[0]=='epoch' or not hasattr(self, 'widths'): self.widths = [max(len(c), 5) for c in cells]
+        if row[0]=='epoch' or not hasattr(self, 'widths'):
+            self.widths = [max(len(c), 5 if c in ('epoch','time') else 8) for c in cells]
         print('  '.join(c.rjust(w) for c,w in zip(cells, self.widths)))
 
 class ProgressCallback(Callback):
@@ -167,6 +168,8 @@ class ProgressCallback(Callback):
 # %% ../nbs/05c_events.ipynb #fb1ff7e1
 class GatherPredsCallback(Callback):
     "Keeps predictions and targets of each batch, on the CPU. Source: `fastai.callback.core.GatherPredsCallback`."
+    run_train = False
+
     def before_validate(self): self.preds,self.targets = [],[]
     def after_batch(self):
         self.preds.append(self.pred.detach().cpu())

@@ -13,10 +13,10 @@ from fastcore.foundation import L
 from torch import Tensor,nn
 
 from .dataloaders import default_device,to_device
-from digits_fastai.events import (
+from .events import (
     CancelBackwardException,CancelBatchException,CancelEpochException,CancelFitException,CancelStepException,
-    CancelTrainException,CancelValidException,GatherPredsCallback,ProgressCallback,Recorder,Table,TrainEvalCallback,
-    batch_events,events)
+    Callback,CancelTrainException,CancelValidException,GatherPredsCallback,ProgressCallback,Recorder,Table,
+    TrainEvalCallback,batch_events,events)
 from .losses import activation_of
 from .metrics import AvgMetric
 from .optimizer import SGD,set_opt_lr
@@ -135,17 +135,19 @@ class Learner:
         cbs=None, # callback or callbacks for this validation only
     )->list: # the loss and the metrics, floats
         "Measure, change nothing: neither the weights nor the record, not even from a callback in the middle of a fit."
-        was,record = vars(self).copy(),vars(self.recorder).copy()
+        kept = [(o, vars(o).copy()) for o in (self, self.recorder, self.recorder.loss, *self.metrics)]
+        runs = [(cb, cb.run) for cb in self.cbs]
         try:
             with self.added_cbs(cbs), torch.no_grad():
                 self.fitting = False
                 for event in ('before_fit','before_epoch'): self(event)
-                self._walk(_in_order(self.dls[ds_idx] if dl is None else dl), 'validate', CancelValidException)
+                dl = (self.dls.train,self.dls.valid)[ds_idx] if dl is None else dl
+                self._walk(_in_order(dl), 'validate', CancelValidException)
                 for event in ('after_epoch','after_fit'): self(event)
             return self.recorder.final
         finally:
-            vars(self).update(was)
-            vars(self.recorder).update(record)
+            for o,was in kept: vars(o).update(was)
+            for cb,was in runs: cb.run = was
             self.model.train(self.training)
 
     def get_preds(self,
@@ -172,6 +174,7 @@ class Learner:
         self.model.eval()
         device = next(iter(self.model.parameters()), torch.zeros(())).device
         with torch.no_grad(): p = act(self.model(to_device(x[None], device)))[0].flatten().cpu()
+        self.model.train(self.training)
         if len(p)==1: p = torch.cat([1-p, p])
         i,vocab = p.argmax(),getattr(self.dls, 'vocab', None)
         return str(vocab[i]) if vocab else i.item(),i,p
@@ -182,6 +185,8 @@ class Learner:
         "Add callbacks. Each becomes an attribute under its `name`."
         for cb in L(cbs):
             if isinstance(cb, type): cb = cb()
+            if not isinstance(getattr(self, cb.name, cb), Callback):
+                raise ValueError(f'a callback named {cb.name} would hide learn.{cb.name}: give its class another name')
             cb.learn = self
             setattr(self, cb.name, cb)
             self.cbs.append(cb)

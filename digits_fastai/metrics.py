@@ -18,7 +18,7 @@ class AvgMetric:
 
     @property
     def name(self):
-        f = getattr(self.func, 'func', self.func) # what a partial is made of
+        f = self.func if hasattr(self.func, '__name__') else getattr(self.func, 'func', self.func) # of a partial
         return getattr(f, '__name__', type(f).__name__)
 
     def reset(self):

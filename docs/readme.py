@@ -42,6 +42,7 @@ def readme(out):
     text = re.sub(r'```python\s*```\n', '', text)
     text = re.sub(r'^ +\n', '\n', text, flags=re.M)
     text = re.sub(r'\n{3,}', '\n\n', text).strip() + '\n'
+    if text.count('![')!=1: raise ValueError('one picture is expected, the ladder: give a second one a text of its own')
     text = text.replace('![png](', '![the ladder: mistakes in a thousand digits, rung by rung](')
     shutil.rmtree(out/'README_files', ignore_errors=True)
     for name,data in resources['outputs'].items():

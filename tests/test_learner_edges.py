@@ -125,14 +125,44 @@ class Asks(Callback):
     def __init__(self, at): self.asked,self.at = [],at
     def after_batch(self): self._ask('after_batch')
     def after_train(self): self._ask('after_train')
+    def after_validate(self): self._ask('after_validate')
     def after_epoch(self): self._ask('after_epoch')
     def _ask(self, event):
-        if event!=self.at or not event.startswith('after_epoch') and not self.training: return
+        if event!=self.at or event in ('after_batch','after_train') and not self.training: return
         self.at = None
         self.asked.append(self.learn.validate())
         self.at = event
 
-@pytest.mark.parametrize('at', ['after_batch','after_train','after_epoch'])
+def test_who_switched_itself_off_stays_off_when_somebody_validates(learn):
+    class Once(Callback):
+        n = 0
+        def after_train(self): self.n,self.run = self.n+1,False
+    once = Once()
+    learn.fit(3, cbs=[once, Asks('after_epoch')])
+    assert once.n==1
+
+def test_predicting_in_the_middle_of_a_fit_leaves_the_model_in_training_mode(dls):
+    class Predicts(Callback):
+        modes = ()
+        def before_batch(self):
+            if self.training:
+                self.learn.predict(x[0])
+                self.modes += (self.model.training,)
+    predicts = Predicts()
+    learn = Learner(dls, nn.Sequential(nn.Dropout(.5), nn.Linear(4,1)), mnist_loss, cbs=predicts)
+    with learn.no_logging(): learn.fit(1)
+    assert predicts.modes and all(predicts.modes)
+
+def test_a_callback_may_not_hide_what_the_learner_has(learn):
+    with pytest.raises(ValueError, match='would hide learn.model'): learn.add_cbs(type('Model', (Callback,), {}))
+
+def test_loaders_need_only_be_called_train_and_valid(dls):
+    from types import SimpleNamespace
+    learn = Learner(SimpleNamespace(train=dls.train, valid=dls.valid), nn.Linear(4,1), mnist_loss)
+    with learn.no_logging(): learn.fit(1)
+    assert len(learn.validate())==1 and len(learn.get_preds()[0])==21
+
+@pytest.mark.parametrize('at', ['after_batch','after_train','after_validate','after_epoch'])
 def test_validating_in_the_middle_of_a_fit_changes_nothing_about_the_fit(dls, at):
     "As with a callback that looks every few batches whether it should stop."
     def fitted(*cbs):

@@ -233,7 +233,7 @@ mutants = [Mutant(*o) for o in [
      'act = act or activation_of(self.loss_func) or (lambda o: o)',
      'act = activation_of(self.loss_func) or (lambda o: o)'),
     ('validate looks at the validation set only', 'learner', same_predictions,
-     'self.dls[ds_idx] if dl is None else dl', 'self.dls[1] if dl is None else dl'),
+     '(self.dls.train,self.dls.valid)[ds_idx]', 'self.dls.valid'),
     ('predict: 3s are 7s', 'learner', same_predictions,
      'torch.cat([1-p, p])', 'torch.cat([p, 1-p])'),
 ]]
