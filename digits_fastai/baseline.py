@@ -13,7 +13,7 @@ from torch import Tensor
 def mean_digits(
     x:Tensor, # images, float in [0,1], [N,H,W]
     y:Tensor, # labels, int64 in [0,C), [N]
-    n:int=None, # number of classes C; the largest label + 1 if None
+    n:int=None, # number of classes C, more than the largest label; the largest label + 1 if None
 )->Tensor: # one mean image a class, float, [C,H,W]
     "The mean image of each class. ValueError if a class has no image or `x` holds bytes. Source: 'Pixel similarity'."
     if not x.is_floating_point():
@@ -21,6 +21,8 @@ def mean_digits(
     if len(x)!=len(y):
         raise ValueError(f'{len(x)} images but {len(y)} labels were given: one label for each image, please')
     counts = y.bincount(minlength=n or 0)
+    if n is not None and len(counts)>n:
+        raise ValueError(f'{n} classes were announced, but there is a label {len(counts)-1}')
     if (counts==0).any() or len(counts)==0:
         raise ValueError(f'no images of class {(counts==0).nonzero().flatten().tolist()}: a mean needs at least one')
     return torch.stack([x[y==c].mean(0) for c in range(len(counts))])

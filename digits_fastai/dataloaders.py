@@ -71,6 +71,7 @@ def collate(
         if len(shapes := {tuple(o.shape) for o in items})>1:
             raise ValueError(f'items of shapes {sorted(shapes)} cannot be one batch: make them one shape first')
         return torch.stack(list(items))
+    if isinstance(first, (str,bytes)): return tuple(items)
     if isinstance(first, float): return torch.tensor(items, dtype=torch.float64)
     if isinstance(first, int): return torch.tensor(items)
     if hasattr(first, '__array__'): return collate([torch.as_tensor(o) for o in items])
@@ -78,7 +79,8 @@ def collate(
     if isinstance(first, (tuple,list)):
         if len(lengths := {len(o) for o in items})>1:
             raise ValueError(f'items of lengths {sorted(lengths)} cannot be one batch')
-        return type(first)(collate(o) for o in zip(*items))
+        columns = [collate(o) for o in zip(*items)]
+        return type(first)(*columns) if hasattr(first, '_fields') else type(first)(columns) # a namedtuple, or not
     return tuple(items)
 
 # %% ../nbs/03_dataloaders.ipynb #69018240
@@ -149,7 +151,9 @@ def to_device(
     "Move a batch. Source: `fastai.torch_core.to_device`."
     if isinstance(b, Tensor): return b.to(device)
     if isinstance(b, Mapping): return {k: to_device(v, device) for k,v in b.items()}
-    if isinstance(b, (tuple,list)): return type(b)([to_device(o, device) for o in b])
+    if isinstance(b, (tuple,list)):
+        moved = [to_device(o, device) for o in b]
+        return type(b)(*moved) if hasattr(b, '_fields') else type(b)(moved)
     return b
 
 # %% ../nbs/03_dataloaders.ipynb #603512f6
@@ -198,7 +202,7 @@ class DataLoaders:
         xb,yb = self.one_batch()[:2]
         side = round(xb[0].numel()**.5)
         if xb.ndim==2 and side**2==xb.shape[1]: xb = xb.view(-1, side, side)
-        names = [str(self.vocab[i] if self.vocab else i) for i in yb.flatten()[:max_n].tolist()]
+        names = [str(self.vocab[int(i)] if self.vocab else i) for i in yb.flatten()[:max_n].tolist()]
         return show_images(xb[:max_n], titles=names, **kwargs)
 
     @classmethod

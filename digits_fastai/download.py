@@ -102,6 +102,7 @@ def unpack(
     with TemporaryDirectory(dir=dest.parent, prefix=f'.{dest.name}-') as tmp:
         new,old = Path(tmp)/'new',Path(tmp)/'old'
         try:
+            new.mkdir()
             with tarfile.open(archive) as t: t.extractall(new, filter='data')
         except (tarfile.TarError, EOFError, OSError) as e:
             raise ArchiveError(f'{archive} cannot be unpacked: {e}. Delete it and download it again.') from e
@@ -120,8 +121,10 @@ def untar_data(
     archive = cache_folder('archive', base)/Path(urlparse(url).path).name # without what follows a ? or #
     dest = cache_folder('data', base)/archive.stem.removesuffix('.tar')
     if dest.exists() and not force: return dest
+    if archive.exists() and not force:
+        try: verify(url, archive)
+        except DownloadError: force = True # not what the URL should give: fetch it anew
     if force or not archive.exists(): download(url, archive)
-    verify(url, archive)
     return unpack(archive, dest)
 
 # %% ../nbs/00_download.ipynb #143fec1b

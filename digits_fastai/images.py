@@ -30,6 +30,14 @@ def image_files(
     return L(sorted(found))
 
 # %% ../nbs/01_images.ipynb #c0f7a22f
+def _grey(im, file):
+    if im.mode=='L': return im
+    if im.mode[0] in 'IF':
+        raise ValueError(f'{file} has pixels of mode {im.mode}: more than 8 bits, which would be lost. '
+                         'Save it as 8-bit grey')
+    if 'A' in im.getbands(): im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im.convert('RGBA'))
+    return im.convert('L')
+
 def load_images(
     files:list[Path], # image files, all of the same size
 )->Tensor: # uint8 [N,H,W], 0 to 255, in the order of `files`
@@ -37,7 +45,7 @@ def load_images(
     x = None
     for i,file in enumerate(files):
         try:
-            with Image.open(file) as im: a = np.asarray(im if im.mode=='L' else im.convert('L'))
+            with Image.open(file) as im: a = np.asarray(_grey(im, file))
         except (OSError, SyntaxError, Image.DecompressionBombError) as e:
             raise ValueError(f'{file} cannot be read as an image: {e}. Repair it or take it out of the folder.') from e
         if x is None: x = np.empty((len(files), *a.shape), np.uint8)
@@ -58,7 +66,7 @@ def load_folder(
     path = Path(path)
     if not path.is_dir(): raise FileNotFoundError(f'there is no folder {path}: give one with a folder for each class')
     there = sorted(o.name for o in path.iterdir() if o.is_dir() and not o.name.startswith('.'))
-    names = there if classes is None else sorted(map(str, classes))
+    names = there if classes is None else sorted({str(o) for o in classes})
     if missing := [o for o in names if o not in there] or ([] if names else ['any class']):
         raise ValueError(f'{path} has no folder for {", ".join(missing)}; it has {there or "none"}')
     files = [image_files(path/o) for o in names]

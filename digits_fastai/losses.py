@@ -32,7 +32,7 @@ def _same_shape(preds, targets, name):
 # %% ../nbs/05_losses.ipynb #55eaf236
 def mnist_loss(
     predictions:Tensor, # raw outputs, float, any shape, most often [B,1]
-    targets:Tensor, # 1 or 0, of the same shape
+    targets:Tensor, # 1 or 0, of the same shape; whatever is not 1 counts as 0
 )->Tensor: # the loss, float, []
     "Mean distance of sigmoid(predictions) from targets. ValueError if shapes differ. Source: the book's `mnist_loss`."
     _same_shape(predictions, targets, 'mnist_loss')
@@ -63,7 +63,7 @@ def mse(
 # %% ../nbs/05_losses.ipynb #4311fd6a
 def batch_accuracy(
     xb:Tensor, # raw outputs, float, any shape, most often [B,1]
-    yb:Tensor, # 1 or 0, of the same shape
+    yb:Tensor, # 1 or 0, of the same shape; whatever is not 1 counts as 0
 )->Tensor: # share that is right, float, []
     "Accuracy of a model with one output. ValueError if shapes differ. Source: the book, 'Putting It All Together'."
     _same_shape(xb, yb, 'batch_accuracy')

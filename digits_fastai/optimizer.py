@@ -20,7 +20,8 @@ def _as_list(params, name):
     if not params:
         raise ValueError(f'{name} was given no parameters. A generator that has been walked through is empty: '
                          'call model.parameters() anew')
-    for p in (p for g in params for p in (g if isinstance(g, (list,tuple)) else [g])):
+    groups = isinstance(params[0], (list,tuple))
+    for p in (p for g in params for p in g) if groups else params:
         if not isinstance(p, Tensor): raise TypeError(f'{name} takes tensors, and was given a {type(p).__name__}')
         if not p.is_leaf:
             raise ValueError(f'{name} was given a tensor of shape {list(p.shape)} that was computed from others: '
@@ -35,6 +36,7 @@ class BasicOptim:
     ):
         "TypeError, ValueError if `params` aren't tensors that can be trained."
         self.params,self.lr = _as_list(params, 'BasicOptim'),lr
+        if not isinstance(self.params[0], Tensor): raise TypeError('BasicOptim has no groups: give it one flat list')
 
     def step(self, *args, **kwargs):
         "One step downhill, for every parameter that has a gradient."
@@ -95,7 +97,7 @@ class SGD(Optimizer):
         super().__init__(params, lr=lr, mom=mom, wd=wd)
 
     def update(self, p, grad, state, group):
-        if group['wd']: p.mul_(1 - group['lr']*group['wd'])
+        if group['wd'] and state.get('do_wd', True): p.mul_(1 - group['lr']*group['wd'])
         if group['mom']:
             state['grad_avg'] = state['grad_avg'].mul_(group['mom']).add_(grad) if 'grad_avg' in state else grad.clone()
             grad = state['grad_avg']
@@ -137,6 +139,7 @@ def as_fastai(
                 for ours,theirs in zip(self.ours.param_groups, self.hypers):
                     ours.update({k: theirs[k] for k in theirs if k in ours})
             else: self.ours.lr = self.hypers[-1]['lr']
+            if hasattr(self.ours, 'state'): self.ours.state = self.state # so that fastai can save and load it
             self.ours.step()
 
         def zero_grad(self): self.ours.zero_grad()
