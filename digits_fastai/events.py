@@ -137,9 +137,14 @@ class ProgressCallback(Callback):
     "A bar for the epochs, one for the batches, and the table, where there is something to draw on. Source: fastai's."
     order,mbar = 60,None
 
+    @property
+    def drawing(self): return self.mbar is not None and self.fitting # not when somebody validates in mid-fit
+
     def before_fit(self):
         from fastcore.imports import in_notebook
-        if not self.fitting or not (in_notebook() or sys.stdout.isatty()): return
+        if not self.fitting: return
+        self.mbar = None
+        if not (in_notebook() or sys.stdout.isatty()): return
         from fastprogress.fastprogress import master_bar
         self.mbar,self.old_logger,self.learn.logger = master_bar(range(self.n_epoch)),self.logger,self._write
         self.mbar.update(0)
@@ -147,18 +152,18 @@ class ProgressCallback(Callback):
     def before_train(self): self._start()
     def before_validate(self): self._start()
     def before_epoch(self):
-        if self.mbar: self.mbar.update(self.epoch)
+        if self.drawing: self.mbar.update(self.epoch)
 
     def after_batch(self):
-        if self.mbar: self.pbar.update(self.iter+1)
+        if self.drawing: self.pbar.update(self.iter+1)
 
     def after_fit(self):
-        if not self.mbar: return
+        if not self.drawing: return
         self.mbar.on_iter_end()
         self.mbar,self.learn.logger = None,self.old_logger
 
     def _start(self):
-        if not self.mbar: return
+        if not self.drawing: return
         from fastprogress.fastprogress import progress_bar
         self.pbar = progress_bar(range(self.n_iter), parent=self.mbar, leave=False)
         self.pbar.update(0)

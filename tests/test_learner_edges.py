@@ -91,6 +91,16 @@ def test_bars_and_table_survive_an_exception(dls, monkeypatch, capsys):
     out = capsys.readouterr().out.split()
     assert out[:4]==['epoch','train_loss','valid_loss','time'] and out[4]=='0'
 
+@pytest.mark.parametrize('at', ['after_batch','after_train','after_validate','after_epoch'])
+def test_bars_and_table_survive_a_validation_in_mid_fit(dls, monkeypatch, capsys, at):
+    monkeypatch.setattr(sys.stdout, 'isatty', lambda: True, raising=False)
+    learn = Learner(dls, nn.Linear(4,1), mnist_loss, metrics=batch_accuracy)
+    learn.fit(3, cbs=Asks(at))
+    rows = [o.split() for o in capsys.readouterr().out.replace('\r', '\n').splitlines()]
+    assert [o[0] for o in rows if len(o)==5] == ['epoch','0','1','2']
+    with learn.no_bar(): learn.fit(1)
+    assert capsys.readouterr().out.split()[5]=='0'
+
 
 # Callbacks
 
