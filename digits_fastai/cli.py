@@ -14,7 +14,7 @@ import typer
 
 # %% ../nbs/15_cli.ipynb #6c1712fb
 app = typer.Typer(help='Handwritten digits, from pixel similarity to resnet18: fastbook chapter 4, rebuilt by hand.',
-                  no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+                  no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None)
 
 @app.callback()
 def main():
