@@ -1,5 +1,5 @@
 "What a reader sees on GitHub and in Colab: every notebook has its frame, and no debris in its outputs."
-import json,re
+import json,os,re
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ everyone = [root/'index.ipynb', *notebooks]
 biggest = 1.5e6 # bytes
 
 debris = {'the path of an installed package': r'site-packages|dist-packages',
-          "somebody's folder": r'/home/\w|/Users/\w|/root\b|/work/|/tmp\b|/var/folders',
+          "somebody's folder": r'/home/\w|/Users/\w|/root\b|/tmp\b|/var/folders|' + re.escape(f'{root}{os.sep}'),
           'a progress bar': r'<progress|█|\d%\|',
           'a warning': r'\w*Warning: |\bwarn\(',
           'a traceback': r'Traceback \(most recent'}
@@ -94,7 +94,7 @@ def html(text): return dict(output_type='display_data', data={'text/html': [text
 
 @pytest.mark.parametrize('output', [
     stream('hm', 'stderr'), dict(output_type='error', ename='ValueError', evalue='', traceback=[]),
-    *map(stream, ['/home/ann/x.png', "Path('/root/.fastai/data')", '/tmp/pytest', 'lib/site-packages/torch/nn.py',
+    *map(stream, ['/home/ann/x.png', "Path('/root')", '/tmp/pytest', 'lib\\site-packages\\torch', str(root/'nbs'),
                   '45%|████', 'x.py:3: UserWarning: beware', '/Users/bo', '/somewhere/else/file']),
     *map(html, ['<progress value=3>', 'FutureWarning: gone soon'])], ids=str)
 def test_a_stain_is_reported(output):
