@@ -125,10 +125,12 @@ class Recorder(Callback):
     def _valid(self): return [self.loss, *self.metrics]
 
 # %% ../nbs/05c_events.ipynb #5a4dc649
+def _cells(row): return [f'{o:.6f}' if isinstance(o, float) else str(o) for o in row]
+
 class Table:
     "Prints rows under their names, aligned."
     def __call__(self, row):
-        cells = [f'{o:.6f}' if isinstance(o, float) else str(o) for o in row]
+        cells = _cells(row)
         if row[0]=='epoch' or not hasattr(self, 'widths'):
             self.widths = [max(len(c), 5 if c in ('epoch','time') else 8) for c in cells]
         print('  '.join(c.rjust(w) for c,w in zip(cells, self.widths)))
@@ -168,7 +170,7 @@ class ProgressCallback(Callback):
         self.pbar = progress_bar(range(self.n_iter), parent=self.mbar, leave=False)
         self.pbar.update(0)
 
-    def _write(self, row): self.mbar.write([f'{o:.6f}' if isinstance(o, float) else str(o) for o in row], table=True)
+    def _write(self, row): self.mbar.write(_cells(row), table=True)
 
 # %% ../nbs/05c_events.ipynb #fb1ff7e1
 class GatherPredsCallback(Callback):
