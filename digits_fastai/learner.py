@@ -6,20 +6,20 @@
 __all__ = ['FunctionModel', 'Learner']
 
 # %% ../nbs/06_learner.ipynb #b183c624
-from contextlib import contextmanager
+from contextlib import ExitStack,contextmanager
 
 import torch
 from fastcore.foundation import L
 from torch import Tensor,nn
 
-from .dataloaders import default_device,to_device
+from .dataloaders import default_device,in_order,to_device
 from .events import (
     CancelBackwardException,CancelBatchException,CancelEpochException,CancelFitException,CancelStepException,
     Callback,CancelTrainException,CancelValidException,GatherPredsCallback,ProgressCallback,Recorder,Table,
-    TrainEvalCallback,batch_events,events)
+    TrainEvalCallback,batch_events,blame,events,noting_interrupts)
 from .losses import activation_of
 from .metrics import AvgMetric
-from .optimizer import SGD,set_opt_lr
+from .optimizer import SGD,groups_for,note_norms_and_biases,set_hyper
 
 # %% ../nbs/06_learner.ipynb #34f80695
 class FunctionModel(nn.Module):
@@ -34,11 +34,6 @@ class FunctionModel(nn.Module):
 
     def forward(self, *xb): return self.f(*xb)
 
-# %% ../nbs/06_learner.ipynb #bf8f9773
-def _in_order(dl):
-    if not hasattr(dl, 'new') or not (getattr(dl, 'shuffle', False) or getattr(dl, 'drop_last', False)): return dl
-    return dl.new(shuffle=False, drop_last=False)
-
 # %% ../nbs/06_learner.ipynb #f1aaed9b
 class Learner:
     "Data, model, loss and optimizer, and the loop that trains them. Source: `fastai.learner.Learner`."
@@ -51,6 +46,10 @@ class Learner:
         metrics=None, # function or functions of predictions and targets, each a mean over the batch
         cbs=None, # callback or callbacks
         params:list=None, # the parameters of a `model` that is a plain function
+        splitter=None, # takes the model, gives its parameters in groups, a list of lists; one group if None
+        wd:float=None, # weight decay; the optimizer's own if None
+        wd_bn_bias:bool=False, # let biases and norm layers decay, too?
+        train_bn:bool=True, # train norm layers even where their group is frozen?
     ):
         "TypeError if the model is no module and comes without `params`; ValueError if two metrics share a name."
         if not isinstance(model, nn.Module):
@@ -58,20 +57,23 @@ class Learner:
                 raise TypeError('a model that is no nn.Module needs its parameters: Learner(…, params=[w,b])')
             model = FunctionModel(model, params)
         self.dls,self.model,self.loss_func,self.opt_func,self.lr = dls,model.to(default_device()),loss_func,opt_func,lr
+        self.splitter,self.wd,self.wd_bn_bias,self.train_bn = splitter,wd,wd_bn_bias,train_bn
         self.metrics = L(m if hasattr(m, 'accumulate') else AvgMetric(m) for m in L(metrics))
         names = [m.name for m in self.metrics]
         if len(set(names))<len(names):
             raise ValueError(f'metrics {names} were given: two have one name. Give one of them another __name__')
         self.opt,self.training,self.fitting,self.n_epoch,self.logger = None,False,False,1,Table()
+        self.start_epoch,self.interrupted = 0,False
         self.cbs = L()
         self.add_cbs([TrainEvalCallback(), Recorder(), ProgressCallback()]).add_cbs(cbs)
         self('after_create')
 
     def __call__(self, event):
         for cb,f in self._listeners[event]:
-            if cb.run and (event not in batch_events or (cb.run_train if self.training else cb.run_valid)): f()
-        if event=='after_fit':
-            for cb in self.cbs: cb.run = True
+            if not cb.run or event in batch_events and not (cb.run_train if self.training else cb.run_valid): continue
+            try: f()
+            except Exception as e: raise blame(e, cb, event)
+        for cb in self.cbs if event=='after_fit' else []: cb.run = True
 
     def _phase(self, name, f, cancel):
         try:
@@ -82,19 +84,37 @@ class Learner:
 
     def fit(self,
         n_epoch:int, # how many times to walk through the training set
-        lr:float=None, # learning rate; the Learner's own if None
+        lr=None, # learning rate: for all groups, a list or slice for each; the Learner's own if None
+        wd:float=None, # weight decay; the Learner's own if None
         cbs=None, # callback or callbacks for this fit only
+        reset_opt:bool=False, # begin with a new optimizer?
+        start_epoch:int=0, # the first epochs that are done already
     ):
         "Train and validate. The optimizer, with what it remembers, lives on from one fit to the next."
-        with self.added_cbs(cbs):
-            if self.opt is None: self.create_opt()
-            set_opt_lr(self.opt, self.lr if lr is None else lr)
-            logger,self.n_epoch,self.fitting = self.logger,n_epoch,True
+        self._ready()
+        with self.added_cbs(cbs), ExitStack() as self.on_exit, noting_interrupts(self):
+            if reset_opt or self.opt is None: self.create_opt()
+            set_hyper(self.opt, 'lr', self.lr if lr is None else lr)
+            if (wd := self.wd if wd is None else wd) is not None: set_hyper(self.opt, 'wd', wd)
+            self.n_epoch,self.start_epoch,self.fitting = n_epoch,start_epoch,True
+            self.on_exit.callback(vars(self).update, logger=self.logger, fitting=False)
+            self.on_exit.callback(self.opt.zero_grad)
             try: self._phase('fit', self._all_epochs, CancelFitException)
-            finally: self.logger,self.fitting = logger,False
+            except KeyboardInterrupt:
+                for event in ('after_cancel_fit','after_fit'): self(event)
+                raise
+
+    def _ready(self):
+        if not len(self.dls.train):
+            raise ValueError('the training loader has no batches: no data, or less than a batch with drop_last')
+        parts = [self.model, *([self.loss_func] if isinstance(self.loss_func, nn.Module) else [])]
+        devices = {str(o.device) for m in parts for o in (*m.parameters(), *m.buffers())}
+        if len(devices)>1: raise ValueError(f'model and loss lie on {", ".join(sorted(devices))}: move both to one '
+                                            'device, with learn.model.to(default_device()) and the same for the loss')
 
     def _all_epochs(self):
-        for self.epoch in range(self.n_epoch): self._phase('epoch', self._one_epoch, CancelEpochException)
+        for self.epoch in range(self.start_epoch, self.n_epoch):
+            self._phase('epoch', self._one_epoch, CancelEpochException)
 
     def _one_epoch(self):
         self._walk(self.dls.train, 'train', CancelTrainException)
@@ -110,6 +130,7 @@ class Learner:
             n_inp = getattr(self.dls, 'n_inp', max(1, len(b)-1))
             self.xb,self.yb = tuple(b[:n_inp]),tuple(b[n_inp:])
             self._phase('batch', self._one_batch, CancelBatchException)
+            if self.interrupted: raise KeyboardInterrupt('Ctrl-C: the fit ended after a whole batch, and can go on')
 
     def _one_batch(self):
         self.pred = self.model(*self.xb)
@@ -126,8 +147,13 @@ class Learner:
     def _backward(self): self.loss_grad.backward()
     def _step(self): self.opt.step()
     def create_opt(self):
-        "Make the optimizer, for all parameters that aren't frozen; `fit` does it when there is none."
-        self.opt = self.opt_func([p for p in self.model.parameters() if p.requires_grad], lr=self.lr)
+        "Make the optimizer, for all parameters that aren't frozen; `fit` does it when there is none. ValueError."
+        if not (trainable := [p for p in self.model.parameters() if p.requires_grad]):
+            raise ValueError('the model has no parameter that requires a gradient, so nothing in it can be trained: '
+                             'is all of it frozen? p.requires_grad_() thaws a parameter, learn.unfreeze() the model')
+        params = groups_for(self.opt_func, self.splitter(self.model)) if self.splitter else trainable
+        self.opt = self.opt_func(params, lr=self.lr)
+        note_norms_and_biases(self.opt, self.model, self.wd_bn_bias, self.train_bn)
 
     def validate(self,
         ds_idx:int=1, # 0 for the training set, 1 for the validation set
@@ -138,11 +164,11 @@ class Learner:
         kept = [(o, vars(o).copy()) for o in (self, self.recorder, self.recorder.loss, *self.metrics)]
         runs = [(cb, cb.run) for cb in self.cbs]
         try:
-            with self.added_cbs(cbs), torch.no_grad():
+            with self.added_cbs(cbs), ExitStack() as self.on_exit, torch.no_grad():
                 self.fitting = False
                 for event in ('before_fit','before_epoch'): self(event)
                 dl = (self.dls.train,self.dls.valid)[ds_idx] if dl is None else dl
-                self._walk(_in_order(dl), 'validate', CancelValidException)
+                self._walk(in_order(dl), 'validate', CancelValidException)
                 for event in ('after_epoch','after_fit'): self(event)
             return self.recorder.final
         finally:

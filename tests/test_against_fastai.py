@@ -111,8 +111,7 @@ def agree(w, model, ours, theirs, learner=None, **kwargs):
     "Our Learner (or `learner`) and optimizer, and fastai's: the same weights to 1e-6, the same record to 1e-5."
     dls,fdls = loaders(w)
     a,ra = trained(learner or w.Learner, fdls if learner else dls, w, model, ours, **kwargs)
-    fastais = partial(fl.Learner, wd_bn_bias=True) # decay for all parameters, as ours
-    b,rb = trained(fastais, fdls, w, model, theirs, **kwargs)
+    b,rb = trained(fl.Learner, fdls, w, model, theirs, **kwargs)
     same(ra, rb, 1e-5)
     same(dict(a.model.state_dict()), dict(b.model.state_dict()), 1e-6)
 
@@ -239,19 +238,38 @@ def same_losses(w, tmp):
     same(w.batch_accuracy(p, t), accuracy_multi(p, t, thresh=.5, sigmoid=True), 1e-6)
     q,c = torch.randn(50,4, generator=g),torch.randint(4, (50,), generator=g)
     same(w.accuracy(q, c), fastai_accuracy(q, c), 1e-6)
+    many,labels = torch.cat([torch.randn(40,5, generator=g), torch.randn(10,5, generator=g)*1e4]),torch.randint(5, (50,), generator=g)
+    for ours,theirs in ((w.cross_entropy, F.cross_entropy),
+                        (w.softmax_mse, lambda a,b: F.mse_loss(a.softmax(1), F.one_hot(b, 5).float())),
+                        (w.sigmoid_mse, lambda a,b: F.mse_loss(a.sigmoid(), F.one_hot(b, 5).float()))):
+        grads = []
+        for f in (ours,theirs):
+            a = many.clone().requires_grad_()
+            loss = f(a, labels)
+            loss.backward()
+            grads.append((loss.detach()/loss.detach().clamp(min=1), a.grad, f(many[:40], labels[:40])))
+        same(*grads, 1e-6)
+        each = ours(many[:40], labels[:40], reduction='none')
+        same((each.mean(), each.sum()), (ours(many[:40], labels[:40]), ours(many[:40], labels[:40], reduction='sum')), 1e-5)
+        assert each.shape==(40,) and refused(ours, many, labels[:,None]) and refused(ours, many, labels.float())
+        assert refused(ours, many[:,:4], labels) and refused(ours, many, labels-1)
+    same((w.softmax(many), w.log_softmax(many[:40])), (many.softmax(1), many[:40].log_softmax(1)), 1e-6)
+    flat = CrossEntropyLossFlat()
+    same((w.cross_entropy.activation(many), w.cross_entropy.decodes(many)), (flat.activation(many), flat.decodes(many)), 1e-6)
     for f in (w.mnist_loss, w.mse, w.batch_accuracy):
         assert refused(f, p, t[:,0]), f'{f.__name__} broadcasts [50,1] against [50]'
     assert refused(w.accuracy, q, c[:,None]) and refused(w.accuracy, p, t[:,0]), 'accuracy takes what it cannot compare'
 
 def same_steps(w, tmp):
     x = torch.randn(20,3, generator=torch.Generator().manual_seed(8))
-    def walk(make, n=6, groups=False):
+    def walk(make, n=6, groups=False, lr=.03, mom=None):
         "What the weights are after each step; the rate is changed on the way, one parameter has no gradient."
         torch.manual_seed(9)
         a,b,c = (torch.randn(s).requires_grad_() for s in ((3,2),(2,),(4,)))
-        opt,seen = make([[a],[b,c]] if groups else iter([a,b,c])),[]
+        opt,seen = make([[a],[b],[c]] if groups else iter([a,b,c])),[]
         for i in range(n):
-            if i==3: w.set_opt_lr(opt, .03)
+            if i==3: opt.set_hyper('lr', lr) if isinstance(lr, slice) and hasattr(opt, 'hypers') else w.set_opt_lr(opt, lr)
+            if i==4 and mom: w.set_hyper(opt, 'mom', mom)
             (x@a+b).pow(2).mean().backward()
             opt.step()
             opt.zero_grad()
@@ -265,12 +283,46 @@ def same_steps(w, tmp):
         if len(kw)<2: # PyTorch's decay isn't decoupled from momentum
             torchs = dict(momentum=kw.get('mom', 0), weight_decay=kw.get('wd', 0))
             same(walk(lambda ps: w.SGD(ps, lr=.1, **kw)), walk(lambda ps: torch.optim.SGD(ps, lr=.1, **torchs)), 1e-6)
+    for kw in (dict(), dict(wd=.5), dict(mom=.8, sqr_mom=.9, eps=1e-3)):
+        same(walk(lambda ps: w.Adam(ps, lr=.1, **kw)), walk(lambda ps: fo.Adam(ps, lr=.1, **kw)), 1e-6)
+        same(*(walk(lambda ps: adam(ps, lr=.1, **kw), groups=True, lr=slice(.01,.04)) for adam in (w.Adam, fo.Adam)), 1e-6)
+    for ours,theirs in ((w.Adam, fo.Adam), (w.SGD, fo.SGD), (partial(w.SGD, mom=.9), partial(fo.SGD, mom=.9))):
+        same(*(walk(lambda ps: f(ps, lr=.1), groups=True, lr=slice(.3), mom=.7) for f in (ours, theirs)), 1e-6)
+    def betas(ps): return torch.optim.AdamW(ps, lr=.1, betas=(.9,.99), eps=1e-5)
+    same(walk(lambda ps: w.Adam(ps, lr=.1), mom=.7)[:12], walk(betas, mom=.7)[:12], 1e-6)
+
+def same_memory(w, tmp):
+    "Stopped, and gone on with in a new optimizer that was told what the old one remembered."
+    x = torch.randn(20,3, generator=torch.Generator().manual_seed(8))
+    def walk(make, stop=None):
+        torch.manual_seed(9)
+        ps = [torch.randn(s).requires_grad_() for s in ((3,2),(2,))]
+        opt = make([[ps[0]],[ps[1]]])
+        w.set_opt_lr(opt, [.1,.2])
+        for i in range(6):
+            if i==stop:
+                kept,opt = opt.state_dict(),make([[ps[0]],[ps[1]]])
+                opt.load_state_dict(kept)
+            (x@ps[0]+ps[1]).pow(2).mean().backward()
+            opt.step()
+            opt.zero_grad()
+        return ps
+    for f in (partial(w.SGD, lr=.3, mom=.9), partial(w.Adam, lr=.3, wd=.1), partial(w.Adam, lr=.3, mom=.5)):
+        same(walk(f), walk(f, stop=3))
+    with pytest.raises(ValueError): w.SGD([x], lr=.1).load_state_dict(w.SGD([x,x], lr=.1).state_dict())
+
+def same_decay(w, tmp):
+    "What decays and what doesn't: in the Learner, with bias and batch norm, and a decay given to `fit`."
+    for kw in (dict(wd=.5), dict(wd=.5, wd_bn_bias=True)):
+        for ours,theirs in ((w.SGD, fo.SGD), (partial(w.SGD, mom=.9), partial(fo.SGD, mom=.9)), (w.Adam, fo.Adam)):
+            agree(w, moody, ours, theirs, lr=.01, **kw)
 
 def same_in_fastai(w, tmp):
     "Our optimizers, adapted, in fastai's own Learner."
     for ours,theirs in ((w.as_fastai(w.SGD), fo.SGD), (w.as_fastai(w.BasicOptim), fo.SGD),
-                        (partial(w.as_fastai(w.SGD), mom=.9, wd=.1), partial(fo.SGD, mom=.9, wd=.1))):
-        agree(w, linear, ours, theirs, learner=partial(fl.Learner, wd_bn_bias=True), fits=(2,1))
+                        (partial(w.as_fastai(w.SGD), mom=.9, wd=.1), partial(fo.SGD, mom=.9, wd=.1)),
+                        (w.as_fastai(w.Adam), fo.Adam), (partial(w.as_fastai(w.Adam), wd=.3), partial(fo.Adam, wd=.3))):
+        for wd_bn_bias in (True,False): agree(w, linear, ours, theirs, learner=fl.Learner, fits=(2,1), wd_bn_bias=wd_bn_bias)
 
 def same_training(w, tmp):
     agree(w, linear, w.SGD, fo.SGD, lr=1.)
@@ -394,7 +446,8 @@ def archive(file, names):
 
 def same_cache(w, tmp):
     "The same folders in the same cache, and each finds what the other has unpacked."
-    def tree(p): return {o.relative_to(p).as_posix(): o.read_bytes() for o in p.rglob('*') if o.is_file()}
+    def tree(p): # without our own note, which is hidden
+        return {o.relative_to(p).as_posix(): o.read_bytes() for o in p.rglob('*') if o.is_file() and o.name[0]!='.'}
     def theirs(url, base=None):
         fastai.data.external.fastai_cfg.cache_clear()
         return fastai.data.external.untar_data(url, base=base)
@@ -447,7 +500,7 @@ def same_checks(w, tmp):
     w.verify('https://example.invalid/unknown.tgz', good)
 
 comparisons = [same_batches, same_shuffling, same_collate, same_folders, same_files, same_distances, same_losses,
-               same_steps, same_in_fastai, same_training, same_modes, same_events, same_listening, same_predictions,
+               same_steps, same_memory, same_decay, same_in_fastai, same_training, same_modes, same_events, same_listening, same_predictions,
                same_cache, same_checks]
 
 @pytest.mark.parametrize('compare', comparisons, ids=lambda o: o.__name__)

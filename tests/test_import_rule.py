@@ -89,7 +89,7 @@ def test_a_made_up_module_that_loads_something_heavy_is_reported(source, found):
 
 def test_chapter_numbers_are_read_from_the_file_names(tmp_path):
     for name in ('07_b','07b_c','10_d'): (tmp_path/f'{name}.ipynb').write_text('"#| default_exp x"')
-    assert [Chapter(o).number for o in sorted(tmp_path.iterdir())]==[(7,''),(7,'b'),(10,'')]
+    assert [Chapter(o).number[:2] for o in sorted(tmp_path.iterdir())]==[(7,''),(7,'b'),(10,'')]
 
 def test_importing_everything_loads_torch_but_nothing_heavier(tmp_path):
     look = 'import digits_fastai.all,sys; print(*{o.split(".")[0] for o in sys.modules})'

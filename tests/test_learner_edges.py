@@ -1,8 +1,9 @@
 "What a notebook does not show of the Learner: interruptions, odd loaders, odd models, other people's optimizers."
-import sys
+import functools,os,signal,sys,threading
 
 import pytest
 import torch
+from fastai.optimizer import SGD as FastaiSGD
 from torch import nn
 from torch.utils.data import DataLoader as TorchDL
 
@@ -45,6 +46,157 @@ class Boom(Callback):
     def __getattr__(self, k):
         if k==self.__dict__.get('at'): return self._boom
         return super().__getattr__(k)
+
+
+# Whatever happens
+
+def test_an_exception_names_the_callback_and_the_event(learn):
+    with pytest.raises(KeyError, match=r"boom \[in Boom, at after_loss\]"): learn.fit(1, cbs=Boom('after_loss'))
+    with pytest.raises(OSError) as caught: learn.fit(1, cbs=Boom('after_loss', lambda what: OSError(28, 'disk full')))
+    assert caught.value.errno==28
+    if sys.version_info>=(3,11): assert caught.value.__notes__==['[in Boom, at after_loss]']
+
+class CleansUp(Callback):
+    def __init__(self): self.cleaned = 0
+    def before_fit(self): self.learn.on_exit.callback(self.clean)
+    def clean(self): self.cleaned += 1
+
+@pytest.mark.parametrize('e', [None,KeyError,KeyboardInterrupt,CancelFitException])
+def test_on_exit_runs_whatever_happens(learn, e):
+    cleans = CleansUp()
+    learn.add_cbs(cleans)
+    if e in (KeyError,KeyboardInterrupt):
+        with pytest.raises(e): learn.fit(1, cbs=Boom('after_backward', e))
+    else: learn.fit(1, cbs=Boom('after_backward', e) if e else None)
+    assert cleans.cleaned==1
+    learn.validate()
+    assert cleans.cleaned==2
+
+def test_a_validation_in_mid_fit_cleans_up_after_itself_only(learn):
+    class Looks(Callback):
+        def after_train(self):
+            before = cleans.cleaned
+            self.learn.validate()
+            self.seen = before,cleans.cleaned
+    cleans,looks = CleansUp(),Looks()
+    learn.fit(1, cbs=[cleans, looks])
+    assert looks.seen==(0,1) and cleans.cleaned==2
+
+def test_an_exception_between_backward_and_step_leaves_no_gradients(learn, dls):
+    torch.manual_seed(0)
+    other = Learner(dls, nn.Linear(4,1), mnist_loss, lr=.1)
+    with pytest.raises(KeyError): learn.fit(1, cbs=Boom('after_backward'))
+    with other.no_logging(): other.fit(1)
+    learn.fit(1)
+    assert torch.equal(weights(learn), weights(other))
+
+
+# Ctrl-C
+
+class Presses(Callback):
+    "Ctrl-C at the `n`-th coming by of an event in training."
+    run_valid = False
+    def __init__(self, at, n=1): self.at,self.left = at,n
+    def press(self):
+        self.left -= 1
+        if self.left==0: os.kill(os.getpid(), signal.SIGINT)
+    def __getattr__(self, k):
+        if k==self.__dict__.get('at'): return self.press
+        return super().__getattr__(k)
+
+@pytest.mark.parametrize('at', ['after_pred','after_backward','before_step','after_step'])
+def test_ctrl_c_ends_a_fit_after_a_whole_batch(dls, at):
+    def trained(n):
+        torch.manual_seed(0)
+        learn = Learner(dls, nn.Linear(4,1), mnist_loss, opt_func=lambda ps, lr: SGD(ps, lr, mom=.9), lr=.1)
+        class Stops(Callback):
+            def after_batch(self):
+                if self.training and self.train_iter==n: raise CancelFitException
+        with learn.no_logging():
+            if n: learn.fit(2, cbs=Stops())
+            else:
+                with pytest.raises(KeyboardInterrupt): learn.fit(2, cbs=Presses(at, 6)) # the second batch of epoch 1
+        return learn
+    stopped = trained(None)
+    assert stopped.train_iter==6 and len(stopped.recorder.losses)==6 and len(stopped.recorder.values)==1
+    assert torch.equal(weights(stopped), weights(trained(6))) and not stopped.fitting
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with stopped.no_logging(): stopped.fit(1)
+    assert len(stopped.recorder.values)==1
+
+def test_ctrl_c_is_announced_as_the_end_of_the_fit(learn):
+    class Hears(Callback):
+        def before_fit(self): self.heard = []
+        def after_cancel_fit(self): self.heard.append('after_cancel_fit')
+        def after_fit(self): self.heard.append('after_fit')
+    hears = Hears()
+    with pytest.raises(KeyboardInterrupt, match='can go on'): learn.fit(1, cbs=[hears, Presses('after_loss')])
+    assert hears.heard==['after_cancel_fit','after_fit']
+
+def test_ctrl_c_in_validation_keeps_the_weights(learn):
+    with pytest.raises(KeyboardInterrupt): learn.fit(5, cbs=Presses('before_validate'))
+    assert len(learn.recorder.losses)==4 and not learn.recorder.values
+
+def test_the_second_ctrl_c_does_not_wait(learn):
+    class Twice(Callback):
+        def after_pred(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            raise AssertionError('still here')
+    with pytest.raises(KeyboardInterrupt): learn.fit(1, cbs=Twice())
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+def test_somebody_elses_handler_is_left_alone(learn):
+    pressed,before = [],signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, lambda *_: pressed.append(1))
+    try: learn.fit(1, cbs=Presses('after_pred'))
+    finally: signal.signal(signal.SIGINT, before)
+    assert pressed==[1] and len(learn.recorder.values)==1
+
+def test_a_fit_in_a_thread_needs_no_signals(learn):
+    done = []
+    t = threading.Thread(target=lambda: done.append(learn.fit(1) or len(learn.recorder.values)))
+    t.start()
+    t.join()
+    assert done==[1]
+
+
+# Devices, groups, going on
+
+def test_a_model_on_two_devices_is_refused_before_anything_happens(dls):
+    learn = Learner(dls, nn.Sequential(nn.Linear(4,3), nn.Linear(3,1)), mnist_loss)
+    learn.model[1].to('meta')
+    with pytest.raises(ValueError, match='lie on cpu, meta.*move both to one device'): learn.fit(1)
+    learn = two_classes()
+    learn.loss_func = nn.CrossEntropyLoss(weight=torch.ones(2, device='meta'))
+    with pytest.raises(ValueError, match='lie on cpu, meta'): learn.fit(1)
+
+@pytest.mark.parametrize('opt_func', [SGD, torch.optim.SGD, functools.partial(torch.optim.SGD, momentum=.5), FastaiSGD])
+def test_groups_have_rates_of_their_own(dls, opt_func):
+    def splitter(model): return [list(o.parameters()) for o in model]
+    learn = Learner(dls, nn.Sequential(nn.Linear(4,3), nn.Linear(3,1)), mnist_loss, opt_func, splitter=splitter)
+    before = [p.detach().clone() for p in learn.model.parameters()]
+    with learn.no_logging(): learn.fit(1, [0.,.1])
+    moved = [bool((a!=b).any()) for a,b in zip(before, learn.model.parameters())]
+    assert moved==[False,False,True,True] and learn.recorder.lrs==[.1]*4
+    with learn.no_logging(), pytest.raises(ValueError, match='3 values were given for 2 groups'): learn.fit(1, [.1,.2,.3])
+
+def test_a_fit_that_starts_later_keeps_its_record_and_counts_on(learn):
+    learn.fit(2)
+    kept = list(learn.recorder.values)
+    learn.fit(4, start_epoch=2)
+    assert learn.recorder.values[:2]==kept and len(learn.recorder.values)==4
+    assert learn.epoch==3 and learn.train_iter==16 and learn.recorder.iters==[4,8,12,16]
+    learn.fit(1)
+    assert len(learn.recorder.values)==1 and learn.train_iter==4
+
+def test_reset_opt_begins_with_a_new_optimizer(learn):
+    learn.fit(1)
+    opt = learn.opt
+    learn.fit(1)
+    assert learn.opt is opt
+    learn.fit(1, reset_opt=True)
+    assert learn.opt is not opt
 
 
 # Exceptions
@@ -267,14 +419,12 @@ def test_fit_zero_epochs_does_nothing(learn):
     learn.fit(0)
     assert learn.recorder.values==[] and torch.equal(weights(learn), before)
 
-def test_an_empty_training_set_trains_nothing_and_still_validates(learn):
+def test_an_empty_training_set_is_refused_before_anything_happens(learn):
     learn.dls = DataLoaders(DataLoader(Dataset(x[:3], y[:3]), 16, drop_last=True), learn.dls.valid)
     before = weights(learn)
-    learn.fit(1)
-    assert torch.equal(weights(learn), before)
-    (train_loss,valid_loss,acc), = learn.recorder.values
-    assert train_loss is None or train_loss!=train_loss
-    assert valid_loss==pytest.approx(learn.validate()[0]) and 0<=acc<=1
+    with pytest.raises(ValueError, match='no batches.*drop_last'): learn.fit(1)
+    assert torch.equal(weights(learn), before) and learn.opt is None
+    assert 0<=learn.validate()[1]<=1
 
 def test_an_empty_validation_set_gives_no_figures(learn):
     learn.dls = DataLoaders(learn.dls.train, DataLoader(Dataset(x[:0], y[:0]), 16))
@@ -318,7 +468,7 @@ def test_a_model_without_parameters_can_be_measured_but_not_trained(dls):
         def forward(self, x): return x[:,:1]
     learn = Learner(dls, First(), mnist_loss, metrics=batch_accuracy)
     assert learn.validate()[1]==1. and learn.get_preds()[0].shape==(21,1)
-    with pytest.raises(ValueError, match='no parameters'): learn.fit(1)
+    with pytest.raises(ValueError, match='no parameter that requires a gradient'): learn.fit(1)
     assert not learn.fitting
 
 def test_frozen_parameters_stay(dls):
