@@ -6,74 +6,174 @@
 __all__ = ['image_files', 'load_images', 'load_folder', 'show_image', 'show_images']
 
 # %% ../nbs/01_images.ipynb #bfa5dadd
-import mimetypes,os
+import hashlib,io,math,mimetypes,os,secrets,struct,time,zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import PIL
 import torch
 from fastcore.foundation import L
-from PIL import Image
+from PIL import Image,UnidentifiedImageError
 from torch import Tensor
+
+from .decode import png_rows,png_signature,unfilter
 
 # %% ../nbs/01_images.ipynb #d0b3e1f8
 _endings = {ending for ending,kind in mimetypes.types_map.items() if kind.startswith('image/')}
+
+def _found(folder):
+    "Names of image files, with their folders, sorted: text is several times quicker to handle than paths are."
+    def stop(e): raise e # a folder that can't be read is not an empty one
+    found = []
+    for where,folders,names in os.walk(folder, onerror=stop, followlinks=True):
+        folders[:] = [o for o in folders if not o.startswith('.')]
+        here = os.path.join(where, '')
+        found += [here+o for o in names if not o.startswith('.') and o[o.rfind('.'):].lower() in _endings]
+    return sorted(found, key=lambda o: o.split(os.sep))
 
 def image_files(
     folder:Path, # where to look; folders within it are searched, too
 )->L: # paths, sorted by name
     "All image files under `folder`, hidden ones left out. Source: `fastai.get_image_files`. FileNotFoundError."
     if not Path(folder).is_dir(): raise FileNotFoundError(f'there is no folder {folder}: give one that holds images')
-    found = []
-    for where,folders,names in os.walk(folder, followlinks=True):
-        folders[:] = [o for o in folders if not o.startswith('.')]
-        found += [Path(where)/o for o in names if not o.startswith('.') and Path(o).suffix.lower() in _endings]
-    return L(sorted(found))
+    return L(Path(o) for o in _found(folder))
 
 # %% ../nbs/01_images.ipynb #c0f7a22f
-def _grey(im, file):
-    if im.mode=='L': return im
+def _grey(im, convert):
+    "A PIL image as bytes [H,W], by the one rule. ValueError if there is none, or if it isn't to be used."
+    clear = im.info.get('transparency')
+    if not convert and (im.mode!='L' or clear is not None):
+        what = im.mode if clear is None else f'{im.mode} with transparency'
+        raise ValueError(f'is of mode {what}, not 8-bit grey (L). convert=True would convert it')
+    if im.mode.startswith('I;16') or (im.mode,im.format)==('I','PNG'): # older Pillows call 16 bits I
+        a = np.asarray(im).astype(np.int64)
+        return np.where(a==clear, 255, (a+128)//257).astype(np.uint8)
     if im.mode[0] in 'IF':
-        raise ValueError(f'{file} has pixels of mode {im.mode}: more than 8 bits, which would be lost. '
-                         'Save it as 8-bit grey')
-    if 'A' in im.getbands(): im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im.convert('RGBA'))
-    return im.convert('L')
+        raise ValueError(f'has numbers of mode {im.mode}, of which nobody knows what is white. Save it as 8-bit grey')
+    if clear is not None or im.mode[-1] in 'Aa':
+        im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im.convert('RGBA'))
+    return np.asarray(im.convert('L'))
+
+# %% ../nbs/01_images.ipynb #a1047724
+_flags = os.O_RDONLY | getattr(os, 'O_BINARY', 0)
+
+def _read(file):
+    fd = os.open(file, _flags) # open() takes twice the time, which counts when files are small and many
+    try: data = os.read(fd, 2**12)
+    finally: os.close(fd)
+    return data if len(data)<2**12 else Path(file).read_bytes()
 
 def load_images(
     files:list[Path], # image files, all of the same size
+    convert:bool=True, # make everything 8-bit grey (see above); if False, refuse what isn't
 )->Tensor: # uint8 [N,H,W], 0 to 255, in the order of `files`
-    "Files become one tensor, 8-bit grey. ValueError names a file that can't be read or has another size."
-    x = None
+    "Files become one tensor, 8-bit grey. ValueError names a file that can't be read, converted, or has another size."
+    files,x,at,waiting,batch = list(files),None,[],[],0
+    def undo_filters():
+        rows = np.frombuffer(b''.join(waiting), np.uint8).reshape(len(waiting), x.shape[1], -1)
+        if (bad := (rows[...,0]>4).any(1)).any():
+            raise ValueError(f'{files[at[bad.argmax()]]} is damaged: it has filters that PNG does not know.')
+        x[at] = unfilter(rows)
+        at.clear()
+        waiting.clear()
     for i,file in enumerate(files):
         try:
-            with Image.open(file) as im: a = np.asarray(_grey(im, file))
-        except (OSError, SyntaxError, Image.DecompressionBombError) as e:
-            raise ValueError(f'{file} cannot be read as an image: {e}. Repair it or take it out of the folder.') from e
-        if x is None: x = np.empty((len(files), *a.shape), np.uint8)
-        if a.shape != x.shape[1:]:
-            size,first = f'{a.shape[1]}×{a.shape[0]}',f'{x.shape[2]}×{x.shape[1]}'
-            raise ValueError(f'{file} is {size} pixels, but {files[0]} is {first}: all must have one size. '
-                             'Resize it or take it out of the folder.')
-        x[i] = a
+            data = _read(file)
+            if not data: raise ValueError('is empty')
+            size,rows = png_rows(data) if data.startswith(png_signature) else (None,None)
+            if rows is None:
+                im = Image.open(io.BytesIO(data))
+                size = im.height,im.width
+            if x is None: x,first,batch = np.empty((len(files), *size), np.uint8),size,max(1, 2**24//math.prod(size))
+            if size!=first:
+                raise ValueError(f'is {size[1]}×{size[0]} pixels, but {files[0]} is {first[1]}×{first[0]}: '
+                                 'all must have one size. Resize it or take it out of the folder')
+            if rows is None: x[i] = _grey(im, convert)
+            else:
+                at.append(i)
+                waiting.append(rows)
+        except UnidentifiedImageError as e:
+            raise ValueError(f'{file} is no image, or a broken one: it begins with {data[:8]!r}. '
+                             'Take it out of the folder.') from e
+        except Exception as e: # a broken file makes Pillow raise nearly anything
+            ours = type(e) is ValueError and str(e).startswith(('is ','has '))
+            said = e if ours else f'cannot be read as an image: {e}. Repair it or take it out of the folder'
+            raise ValueError(f'{file} {said}.') from e
+        if len(at)==batch: undo_filters()
     if x is None: raise ValueError('no image files were given: is the folder empty, or the path wrong?')
+    if at: undo_filters()
     return torch.from_numpy(x)
 
 # %% ../nbs/01_images.ipynb #e6f8a600
+def _kept_at(path): return path.resolve().parent/f'.{path.resolve().name}.digits_cache'
+
+def _key(path, files, convert):
+    "32 bytes that are others as soon as a file is. None if a file has gone."
+    start = len(str(path/'x'))-1
+    try: stats = [(o[start:], s.st_size, s.st_mtime_ns, s.st_ctime_ns) for o in files for s in [os.stat(o)]]
+    except OSError: return None
+    made_by = 'digits_fastai 1',PIL.__version__,convert # the same files may be decoded otherwise by others
+    return hashlib.blake2b(repr((made_by, stats)).encode(), digest_size=32).digest()
+
+def _head(x): return struct.pack('>4I', 0x803, *x.shape)
+def _crc(x): return zlib.crc32(x.numpy(), zlib.crc32(_head(x))).to_bytes(4, 'big')
+
+def _from_cache(kept, key, n):
+    "The tensor that is kept there; None if the file isn't whole, or not of these `n` pictures."
+    try:
+        with open(kept, 'rb') as f:
+            magic,*shape = struct.unpack('>4I', f.read(16))
+            size = 16+math.prod(shape)+len(key)+4
+            if magic!=0x803 or shape[0]!=n or os.fstat(f.fileno()).st_size!=size: return None
+            x = torch.empty(shape, dtype=torch.uint8)
+            f.readinto(x.view(-1).numpy())
+            return x if f.read()==key+_crc(x) else None
+    except (OSError, struct.error): return None
+
+def _into_cache(kept, key, x):
+    "Keep `x`, whole or not at all. A folder that can't be written, or a full disk, is no error: it works without."
+    new = kept.with_name(f'{kept.name}-{secrets.token_hex(4)}')
+    with suppress(OSError):
+        for o in kept.parent.glob('.*.digits_cache-*'): # what a process left that was stopped while writing
+            if time.time()-o.stat().st_mtime>600: o.unlink()
+    with suppress(OSError):
+        try:
+            with open(new, 'xb') as f:
+                for part in (_head(x), x.numpy(), key, _crc(x)): f.write(part)
+            os.replace(new, kept)
+        finally: new.unlink(missing_ok=True)
+
+def _load_cached(path, files, convert):
+    kept,key = _kept_at(path),_key(path, files, convert)
+    x = None if key is None else _from_cache(kept, key, len(files))
+    if x is not None: return x
+    x = load_images(files, convert)
+    if key is not None and key==_key(path, files, convert): _into_cache(kept, key, x) # nobody wrote in the meantime
+    return x
+
+# %% ../nbs/01_images.ipynb #96c36201
 def load_folder(
     path:Path, # a folder with one folder a class in it
     classes:list[str]=None, # names of the folders to load; all, sorted, if None
+    convert:bool=True, # make everything 8-bit grey; if False, refuse what isn't
+    cache:bool=True, # keep the pictures, decoded, beside `path`, for the next time? `DIGITS_FASTAI_CACHE=0` says no
 )->tuple[Tensor,Tensor,list[str]]: # x uint8 [N,H,W]; y int64 [N], indices into the names; the names, sorted
-    "Pictures and labels of a folder of folders. ValueError if a class is missing or has no images."
+    "Pictures and labels of a folder of folders. ValueError if a class is missing, or a file isn't as it should be."
     path = Path(path)
     if not path.is_dir(): raise FileNotFoundError(f'there is no folder {path}: give one with a folder for each class')
     there = sorted(o.name for o in path.iterdir() if o.is_dir() and not o.name.startswith('.'))
     names = there if classes is None else sorted({str(o) for o in classes})
     if missing := [o for o in names if o not in there] or ([] if names else ['any class']):
         raise ValueError(f'{path} has no folder for {", ".join(missing)}; it has {there or "none"}')
-    files = [image_files(path/o) for o in names]
+    files = [_found(path/o) for o in names]
     if empty := [o for o,fs in zip(names, files) if not fs]:
         raise ValueError(f'{path} has no images of {", ".join(empty)}')
     y = torch.arange(len(names)).repeat_interleave(torch.tensor([len(o) for o in files]))
-    return load_images([f for fs in files for f in fs]), y, names
+    files = [f for fs in files for f in fs]
+    if cache and names==there and os.getenv('DIGITS_FASTAI_CACHE', '1') not in ('','0'):
+        return _load_cached(path, files, convert), y, names
+    return load_images(files, convert), y, names
 
 # %% ../nbs/01_images.ipynb #f2220173
 def show_image(
