@@ -32,26 +32,29 @@ def _one_sentence():
         raise typer.Exit(130) from None
 
 # %% ../nbs/15_cli.ipynb #018384e8
-def _row(rung, accuracy, epochs, seconds, book):
-    return f'{rung:<18}{accuracy:>9}{epochs:>8}{seconds:>9}{book:>9}'.rstrip()
+def _row(rung, accuracy, epochs, seconds, book, width=18):
+    return f'{rung:<{width}}{accuracy:>9}{epochs:>8}{seconds:>9}{book:>11}'.rstrip()
 
 def _clear(): return '\r\x1b[K' if sys.stdout.isatty() else ''
 
 def _doing(what):
     if sys.stdout.isatty(): typer.echo(f'{what} …', nl=False)
 
-def _print_row(row):
+def _print_row(row, width):
     book = '' if row['book'] is None else f'{row["book"]:.4f}'
-    typer.echo(_clear() + _row(row['rung'], f'{row["accuracy"]:.4f}', row['epochs'], f'{row["seconds"]:.1f}', book))
+    accuracy,seconds = f'{row["accuracy"]:.4f}',f'{row["seconds"]:.1f}'
+    typer.echo(_clear() + _row(row['rung'], accuracy, row['epochs'], seconds, book, width))
 
 def _climbing(names):
-    "Shows the next rung on a terminal; gives what `ladder` calls with each row."
+    "The head of the table and, on a terminal, the next rung; gives what `climb` calls with each row."
+    width = 2+max(16, *map(len, names))
+    typer.echo(_row('rung', 'accuracy', 'epochs', 'seconds', 'published', width))
     names = iter([*names, ''])
     def show():
         name = next(names)
         if name: _doing(name)
     def on_row(row):
-        _print_row(row)
+        _print_row(row, width)
         show()
     show()
     return on_row
@@ -60,11 +63,15 @@ def _climbing(names):
 def ladder(
     quick:bool=typer.Option(False, '--quick', help='Leave out resnet18, which takes about a minute.'), # no resnet18?
     long:bool=typer.Option(False, '--long', help='Then towards the best published figures: minutes more.'), # long runs?
+    full:bool=typer.Option(False, '--full', help='All ten digits: three losses, nets, a convnet.'), # ten digits?
+    slow:bool=typer.Option(False, '--slow', help='With --full: resnet18, too, for twenty minutes.'), # resnet18?
     out:Path=typer.Option(Path('.'), help='Folder for ladder.csv and ladder.png; made if need be.'), # where files go
     seed:int=typer.Option(42, help='Where every rung starts.'), # seed of every rung
 ):
     "Climb from guessing to resnet18: a table, ladder.csv and ladder.png."
     with _one_sentence():
+        if full and (quick or long): raise ValueError('--quick and --long are not for ten digits: leave out --full')
+        if slow and not full: raise ValueError('--slow is for all ten digits: give it together with --full')
         out.mkdir(parents=True, exist_ok=True)
         if not os.access(out, os.W_OK):
             raise PermissionError(f'{out} cannot be written to: give another folder with --out')
@@ -75,16 +82,23 @@ def ladder(
         warnings.filterwarnings('ignore', '.*torch.jit', FutureWarning) # fastai's import has it on the newest PyTorch
         from digits_fastai.download import digits_path,is_standin
         from digits_fastai import ladder as course
-        path = digits_path()
+        path = digits_path(full=full)
         standin = "scikit-learn's small digits (not MNIST: expect other figures)"
-        typer.echo(f'3s and 7s of {standin if is_standin(path) else "MNIST_SAMPLE"}')
-        typer.echo(_row('rung', 'accuracy', 'epochs', 'seconds', 'book'))
-        names = course.quick_rungs if quick else list(course.all_rungs)
-        table = course.ladder(path, rungs=names, seed=seed, on_row=_climbing(names))
+        name = standin if is_standin(path) else 'MNIST' if full else 'MNIST_SAMPLE'
+        typer.echo(f'{"All ten digits" if full else "3s and 7s"} of {name}')
+        if full:
+            from digits_fastai import ten_digits as ten
+            data,names = ten.ten_digits(path),list(ten.ten_rungs) if slow else ten.quick_ten_rungs
+            table = ten.full_ladder(data, rungs=names, seed=seed, on_row=_climbing(names))
+            typer.echo('most often confused by the convnet: ' + ', '.join(
+                f'{o.digit} taken for {o.taken_for} ({o.times})' for o in ten.most_confused(data).itertuples()))
+        else:
+            names = course.quick_rungs if quick else list(course.all_rungs)
+            table = course.ladder(path, rungs=names, seed=seed, on_row=_climbing(names))
         table.to_csv(csv, index=False)
         import matplotlib
         matplotlib.use('Agg')
-        course.plot_ladder(table).figure.savefig(png, dpi=150)
+        course.plot_ladder(table, (6.4, .5+.45*len(table)), 'published').figure.savefig(png, dpi=150)
         typer.echo(f'written: {csv}, {png}')
         if not long: return
         data = course.two_digits(path)

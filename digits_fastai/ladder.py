@@ -4,20 +4,21 @@
 
 # %% auto #0
 __all__ = ['all_rungs', 'quick_rungs', 'long_runs', 'TwoDigits', 'two_digits', 'guess', 'pixel_similarity', 'linear_by_hand',
-           'linear_learner', 'simple_net_learner', 'resnet18_one_cycle', 'ladder', 'plot_ladder', 'ReachTarget',
-           'long_run']
+           'linear_learner', 'simple_net_learner', 'resnet18_one_cycle', 'climb', 'ladder', 'plot_ladder',
+           'ReachTarget', 'long_run']
 
 # %% ../nbs/10_ladder.ipynb #ba72488a
 import random,time
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .baseline import NearestMean
-from .dataloaders import DataLoaders
+from .dataloaders import DataLoaders,part_folder
 from .events import Callback,CancelFitException
 from .images import load_folder
 from .learner import Learner
@@ -45,14 +46,16 @@ class TwoDigits:
                                         vocab=self.classes[::-1], path=self.path)
 
 def two_digits(
-    path:Path, # a folder with `train` and `valid`, each with one folder for each of two classes
+    path:Path, # a folder with `train` (or `training`) and `valid` (or `testing`), each with a folder for each class
+    classes:tuple=None, # the two classes to use, as (2,9); all that are there if None
 )->TwoDigits:
     "Load what the ladder needs. ValueError if there are other than two classes."
-    sets = [load_folder(Path(path)/part) for part in ('train','valid')]
+    parts = [part_folder(path, None, names) for names in (('train','training'),('valid','testing'))]
+    sets = [load_folder(part, classes) for part in parts]
     classes = sets[0][2]
     if len(classes)!=2 or sets[1][2]!=classes:
         raise ValueError(f'{path} has the classes {classes} to train on and {sets[1][2]} to validate on: '
-                         'this ladder is for two')
+                         'this ladder is for two. Choose them with classes=(2,9)')
     (x,y),(vx,vy) = (((x.flatten(1).float()/255), (1-y)[:,None]) for x,y,_ in sets)
     return TwoDigits(Path(path), x, y, vx, vy, classes)
 
@@ -117,8 +120,13 @@ def resnet18_one_cycle(
     lr:float=.1, # highest learning rate of the cycle
 )->tuple[float,int]: # accuracy, epochs
     "resnet18 from scratch, by fastai. Source: the book, 'Going Deeper'."
-    learn = resnet18_learner(data.path)
-    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(epochs, lr)
+    with TemporaryDirectory() as tmp: # a folder with these two classes only, made of links
+        for part,names in (('train',('train','training')), ('valid',('valid','testing'))):
+            (Path(tmp)/part).mkdir()
+            there = part_folder(data.path, None, names).absolute()
+            for c in data.classes: (Path(tmp)/part/c).symlink_to(there/c, target_is_directory=True)
+        learn = resnet18_learner(tmp)
+        with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(epochs, lr)
     return learn.recorder.values[-1][2],epochs
 
 # %% ../nbs/10_ladder.ipynb #a268048f
@@ -128,34 +136,48 @@ all_rungs = {'guessing': (guess, None), 'pixel similarity': (pixel_similarity, .
 quick_rungs = [name for name in all_rungs if name!='resnet18']
 
 # %% ../nbs/10_ladder.ipynb #09653f6a
-def ladder(
-    path:Path, # a folder with `train` and `valid`, each with one folder for each of two classes
-    rungs:list=None, # names of the rungs to climb, in order; all if None
+def climb(
+    rungs:dict, # by name: a function of the data that returns accuracy and epochs, and a published accuracy or None
+    data, # what the rungs take
+    names:list=None, # which of them to climb, in order; all if None
     seed:int=42, # every rung starts from this seed, so that it doesn't matter which are climbed before
     on_row=None, # called with each row (a dict) as soon as it is there
-): # a DataFrame: rung, accuracy on the validation set, epochs, seconds, the book's accuracy
-    "Climb from guessing to resnet18. ValueError for an unknown rung, or other than two classes."
+): # a DataFrame: rung, accuracy, epochs, seconds, the published accuracy as `book`
+    "Measure rungs, one after the other. ValueError for an unknown one."
     import pandas as pd
-    names = list(all_rungs if rungs is None else rungs)
-    if unknown := [o for o in names if o not in all_rungs]:
-        raise ValueError(f'no rung is called {unknown}; there are {list(all_rungs)}')
-    if 'resnet18' in names: import fastai.vision.all # before seeds are set: its first import draws random numbers
-    data,rows = two_digits(path),[]
+    names = list(rungs if names is None else names)
+    if unknown := [o for o in names if o not in rungs]:
+        raise ValueError(f'no rung is called {unknown}; there are {list(rungs)}')
+    if any('resnet18' in o for o in names): import fastai.vision.all # before seeds are set: it draws random numbers
+    rows = []
     for name in names:
-        climb,book = all_rungs[name]
+        rung,book = rungs[name]
         torch.manual_seed(seed)
         random.seed(seed) # fastai shuffles with Python's dice
         np.random.seed(seed)
         start = time.perf_counter()
-        accuracy,epochs = climb(data)
+        accuracy,epochs = rung(data)
         rows.append(dict(rung=name, accuracy=accuracy, epochs=epochs, seconds=time.perf_counter()-start, book=book))
         if on_row: on_row(rows[-1])
     return pd.DataFrame(rows).astype(dict(book=float))
+
+def ladder(
+    path:Path, # a folder with `train` (or `training`) and `valid` (or `testing`), each with a folder for each class
+    rungs:list=None, # names of the rungs to climb, in order; all if None
+    seed:int=42, # where every rung starts
+    on_row=None, # called with each row (a dict) as soon as it is there
+    classes:tuple=None, # the two classes to use, as (2,9); all that are there if None
+): # a DataFrame: rung, accuracy on the validation set, epochs, seconds, the book's accuracy for 3s and 7s
+    "Climb from guessing to resnet18. ValueError for an unknown rung, or other than two classes."
+    data = two_digits(path, classes)
+    ours = all_rungs if data.classes==['3','7'] else {k: (f,None) for k,(f,book) in all_rungs.items()}
+    return climb(ours, data, rungs, seed, on_row)
 
 # %% ../nbs/10_ladder.ipynb #1de7b44e
 def plot_ladder(
     table, # what `ladder` returned
     figsize:tuple=(6.4,3.2), # width and height, inches
+    book:str='the book', # what the rings are called
 ): # matplotlib axes
     "Mistakes in a thousand, rung by rung, on a logarithmic axis; rings for the book's figures."
     import matplotlib.pyplot as plt
@@ -163,7 +185,7 @@ def plot_ladder(
     wrong = (1-table.accuracy).clip(lower=5e-4)*1000
     ax.plot(wrong, range(len(table)), '-', color='lightgrey', zorder=1)
     ax.scatter(wrong, range(len(table)), s=50, color='C0', label='ours', zorder=3)
-    ax.scatter((1-table.book)*1000, range(len(table)), s=110, facecolors='none', edgecolors='C1', label='the book')
+    ax.scatter((1-table.book)*1000, range(len(table)), s=110, facecolors='none', edgecolors='C1', label=book)
     for i,(w,a) in enumerate(zip(wrong, table.accuracy)):
         ax.annotate(f'{a:.2%}', (w, i), (0, -15), textcoords='offset points', ha='center', fontsize=8)
     ax.set_yticks(range(len(table)), table.rung)

@@ -51,7 +51,8 @@ def test_the_containers_have_the_methods_that_the_book_calls(looked):
 
 def test_everything_that_the_chapters_export_is_in_it():
     everything = importlib.import_module('digits_fastai.all')
-    for c in (c for c in chapters if c.name not in ('all','cli')):
+    plumbing = 'archives','connections','decode' # tools for who looks for them
+    for c in (c for c in chapters if c.name not in ('all','cli',*plumbing)):
         m = importlib.import_module(f'digits_fastai.{c.name}')
         missing = [o for o in m.__all__ if o not in everything.__all__ or getattr(everything, o) is not getattr(m, o)]
         assert not missing, f'{c} exports {missing}: add them to all'

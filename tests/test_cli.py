@@ -137,3 +137,31 @@ def test_on_a_terminal_progress_is_shown_and_wiped_away_and_the_figures_are_the_
     assert 'simple_net …' in text
     screen = '\n'.join(o.split('\r\x1b[K')[-1].rstrip('\r') for o in text.split('\n'))
     assert rows(screen)==rows(climbed[0].stdout) and '…' not in screen
+
+
+# All ten digits: on the stand-in, where forty epochs take a moment
+
+@pytest.fixture(scope='module')
+def climbed_full(tmp_path_factory):
+    tmp = tmp_path_factory.mktemp('full')
+    (tmp/'sitecustomize.py').write_text(no_sockets)
+    paths = os.pathsep.join([str(tmp), os.environ['PYTHONPATH']])
+    return digits('ladder', '--full', '--out', tmp/'out', cwd=tmp, FASTAI_HOME=str(tmp/'home'),
+                  DIGITS_FASTAI_STRICT=None, PYTHONPATH=paths),tmp/'out'
+
+def test_the_full_ladder_has_ten_digits_and_no_resnet18(climbed_full):
+    from digits_fastai.ten_digits import quick_ten_rungs
+    res,out = climbed_full
+    table = rows(res.stdout)
+    assert list(table)==quick_ten_rungs and 'All ten digits' in res.stdout and 'not MNIST' in res.stdout
+    accs = {k: a for k,(a,_) in table.items()}
+    assert accs['guessing']<.2<accs['nearest mean, L1'] and accs['linear, cross-entropy']>.8
+    assert accs['convnet']>.5 # three short epochs on 1,200 digits are not much
+    said = re.search(r'most often confused by the convnet: (.*)', res.stdout).group(1)
+    assert re.match(r'\d taken for \d \(\d+\)', said)
+    with open(out/'ladder.csv', newline='', encoding='utf-8') as f: assert [o['rung'] for o in csv.DictReader(f)]==quick_ten_rungs
+
+@pytest.mark.parametrize('line', ['--full --quick', '--full --long', '--slow'])
+def test_options_that_do_not_go_together_give_one_sentence(line, tmp_path):
+    said = one_sentence(digits('ladder', *line.split(), ok=False, cwd=tmp_path))
+    assert '--full' in said and not list(tmp_path.iterdir())
