@@ -1,5 +1,5 @@
 "What all tests share: where things are, the digits, and how to run a command without touching anybody's files."
-import os,re,shutil,subprocess,sys
+import os,re,shutil,signal,subprocess,sys
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -13,6 +13,9 @@ visible_gpus = os.environ.get('CUDA_VISIBLE_DEVICES')
 os.environ.update(CUDA_VISIBLE_DEVICES='', MPLBACKEND='agg', PYTHONDONTWRITEBYTECODE='1')
 os.environ.setdefault('OMP_NUM_THREADS', '1') # small tensors: threads would only wait for each other
 os.environ['no_proxy'] = ','.join(filter(None, [os.getenv('no_proxy'), '127.0.0.1'])) # our own little servers are near
+
+# Ctrl-C is tested, and a shell that starts us in the background may have told us not to listen to it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The package is found whether it is installed or not, here and in the processes that the tests start.
 os.environ['PYTHONPATH'] = os.pathsep.join([str(root), *filter(None, [os.getenv('PYTHONPATH')])])
