@@ -89,13 +89,13 @@ def test_the_metadata_are_those_of_settings(metadata):
     assert metadata['Requires-Python']==f'>={s["min_python"]}'
     assert metadata['Summary']==s['description']
     assert any(s['git_url'] in o for o in [metadata.get('Home-page', ''), *metadata.get_all('Project-URL', [])])
-    assert set(metadata.get_all('Provides-Extra'))=={'dev','learn'}
+    assert set(metadata.get_all('Provides-Extra'))=={'dev','learn','track'}
 
 def parts(requirement): # 'a>=1,<2' and 'a<2,>=1' are the same
     return frozenset(o for o in re.split(r'(?=[<>!~]|(?<![<>!~=])=)|,', requirement) if o)
 
 def test_requirements_and_extras_are_those_of_settings(metadata):
-    wanted = {None: s['requirements'], 'dev': s['dev_requirements'], 'learn': s['learn_requirements']}
+    wanted = {None: s['requirements'], **{o: s[f'{o}_requirements'] for o in ('dev','learn','track')}}
     given = {extra: set() for extra in wanted}
     for o in metadata.get_all('Requires-Dist'):
         what,_,marker = o.partition(';')
@@ -111,21 +111,22 @@ def test_the_command_is_an_entry_point(inside):
     name,_,target = s['console_scripts'].partition('=')
     assert name=='digits' and re.search(rf'\[console_scripts\]\s+{name}\s*=\s*{re.escape(target)}', entry)
 
-def undeclared(source):
+def undeclared(source, *keys):
     "Imports, also those inside functions, that a user without the dev extras might miss."
     tops = {name.split('.')[0] for name,_ in imports(source)}-{'digits_fastai',*sys.stdlib_module_names}
     dists = packages_distributions()
-    return sorted(o for o in tops if not {plain(d) for d in dists.get(o, [o])}&listed('requirements'))
+    return sorted(o for o in tops if not {plain(d) for d in dists.get(o, [o])}&set().union(*map(listed, keys)))
 
 @pytest.mark.parametrize('chapter', chapters, ids=str)
 def test_what_a_module_imports_is_declared(chapter):
-    missing = undeclared(chapter.py.read_text(encoding='utf-8'))
+    extra = ['track_requirements'] if chapter.name=='tracking' else [] # what it is for; it says so where it is missing
+    missing = undeclared(chapter.py.read_text(encoding='utf-8'), 'requirements', *extra)
     assert not missing, f'{chapter.name} imports {missing}: add them to requirements in settings.ini'
 
 @pytest.mark.parametrize('source,found', [
     ('import nbdev', ['nbdev']), ('def f():\n    from no_such_package.x import y', ['no_such_package']),
     ('import os,re\nimport torch.nn as nn\nfrom PIL import Image\nfrom .losses import mse', [])])
-def test_an_import_that_is_not_declared_is_reported(source, found): assert undeclared(source)==found
+def test_an_import_that_is_not_declared_is_reported(source, found): assert undeclared(source, 'requirements')==found
 
 def test_the_modules_of_the_dev_extras_are_known():
     dev = dev_only()
