@@ -20,7 +20,8 @@ from .dataloaders import to_device
 from .events import Callback
 from .learner import Learner
 from .optimizer import set_hyper
-from .weights import check_weights,random_states,read_tensors,set_random_states,write_whole
+from .randomness import random_states,set_random_states
+from .weights import check_weights,read_tensors,write_whole
 
 # %% ../nbs/07c_checkpoints.ipynb #e249c917
 def _flat(o, tensors, name):

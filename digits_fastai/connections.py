@@ -13,6 +13,8 @@ from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
+from .archives import new_file
+
 # %% ../nbs/00_connections.ipynb #c6605345
 def read_note(
     note:Path, # a JSON file
@@ -27,8 +29,7 @@ def write_note(
     said:dict, # what it should say
 ):
     "Write a small note; it is there whole or not at all."
-    (new := note.with_name(f'{note.name}.new')).write_text(json.dumps(said), encoding='utf-8')
-    new.replace(note)
+    with new_file(note) as f: f.write(json.dumps(said).encode())
 
 # %% ../nbs/00_connections.ipynb #3c9d24cf
 def forget(

@@ -7,7 +7,7 @@ __all__ = ['seed_spread', 'difference', 'plot_spread', 'stratified_folds', 'chec
            'Experiment', 'compare', 'plot_runs', 'grid', 'search']
 
 # %% ../nbs/12_experiments.ipynb #5720c001
-import io,json,random,subprocess,time
+import io,json,subprocess,time
 from itertools import product
 from pathlib import Path
 
@@ -17,13 +17,11 @@ from torch import Tensor
 
 import digits_fastai
 from .dataloaders import DataLoaders
+from .randomness import no_random,set_seed
 from .tracking import CSVLog,run_config
-from .weights import kept_random,write_whole
+from .weights import write_whole
 
 # %% ../nbs/12_experiments.ipynb #44a1575c
-def _roll_from(seed):
-    for start in (torch.manual_seed,random.seed,np.random.seed): start(seed)
-
 def _figures(res):
     if hasattr(res, 'recorder'): res = dict(zip(list(res.recorder.metric_names)[1:-1], res.recorder.values[-1]))
     return dict(res) if isinstance(res, dict) else {'value': float(res)}
@@ -43,9 +41,9 @@ def seed_spread(
     "The same training over and over, with other dice. ValueError for less than 2 seeds."
     if n<2: raise ValueError(f'n={n} was given: one run has no spread, 2 or more are needed')
     rows = []
-    with kept_random():
+    with no_random():
         for seed in range(first, first+n):
-            _roll_from(seed)
+            set_seed(seed)
             rows.append({'seed': seed, **_figures(run(seed))})
     return _with_spread(rows, 'seed')
 
@@ -138,9 +136,9 @@ def cross_validate(
     "Train k times; another part validates each time. ValueError for folds that leak."
     rows,folds = [],stratified_folds(data.y, k, seed) if folds is None else folds
     check_folds(folds, data.x)
-    with kept_random():
+    with no_random():
         for i,parts in enumerate(folds):
-            _roll_from(seed)
+            set_seed(seed)
             dls = DataLoaders.from_tensors(*((data.x[o],data.y[o]) for o in parts), batch_size=batch_size)
             learn = make_learner(dls)
             with learn.no_bar(), learn.no_logging(): getattr(learn, fit)(epochs, lr)
@@ -250,7 +248,7 @@ def search(
     def key(row): return tuple('' if row[k] is None else str(row[k]) for k in names)
     def text(rows): return pd.DataFrame(rows, dtype=object).to_csv(index=False)
     done = {key(o): o for o in rows}
-    with kept_random():
+    with no_random():
         for c in configs:
             if key(c) in done: continue
             start = time.perf_counter()

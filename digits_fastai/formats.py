@@ -6,8 +6,7 @@
 __all__ = ['read_idx', 'write_idx', 'mnist_arrays', 'idx_to_csv', 'read_csv', 'contact_sheet']
 
 # %% ../nbs/01b_formats.ipynb #77e2ccb4
-import gzip,math,os,secrets,struct,zlib
-from contextlib import contextmanager
+import gzip,math,os,struct,zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .archives import new_file
 from .images import image_files,load_folder
 
 # %% ../nbs/01b_formats.ipynb #8cde59b5
@@ -58,16 +58,6 @@ def read_idx(
     except ValueError as e: raise ValueError(f'{path} promises a shape that no array can have: {shape}') from e
 
 # %% ../nbs/01b_formats.ipynb #3df654f5
-@contextmanager
-def _whole_or_not(path):
-    "A file to write to, that takes the name `path` at the end if nothing went wrong."
-    path = Path(path)
-    new = path.with_name(f'.{path.name}-{secrets.token_hex(4)}')
-    try:
-        with open(new, 'xb') as f: yield f
-        os.replace(new, path)
-    finally: new.unlink(missing_ok=True)
-
 def write_idx(
     a, # tensor or array with 1 to 32 dimensions: uint8, int8, int16, int32, float32 or float64
     path:Path, # the file to write; gzipped if its name ends in .gz
@@ -81,7 +71,7 @@ def write_idx(
     if not 1<=a.ndim<=32: raise ValueError(f'IDX files have 1 to 32 dimensions here, and {a.ndim} were given')
     header = bytes([0,0,kind,a.ndim]) + struct.pack(f'>{a.ndim}I', *a.shape)
     data = np.ascontiguousarray(a, a.dtype.newbyteorder('>')).data.cast('B') if a.size else b''
-    with _whole_or_not(path) as f:
+    with new_file(path) as f:
         if not str(path).endswith('.gz'):
             f.write(header)
             f.write(data)
@@ -152,7 +142,7 @@ def idx_to_csv(
     "Write one line a picture: label, then H*W pixels, no header; whole or not at all. ValueError. As mnist_train.csv."
     x,y = _bytes_of(images, 'images', 3),_bytes_of(labels, 'labels', 1)
     if len(x)!=len(y): raise ValueError(f'{len(x)} images but {len(y)} labels were given: one for each, please')
-    with _whole_or_not(out) as f:
+    with new_file(out) as f:
         for i in range(0, len(x), 2000):
             rows = np.column_stack([y[i:i+2000], x[i:i+2000].reshape(len(x[i:i+2000]), -1)])
             text = _text[rows]
@@ -223,5 +213,5 @@ def contact_sheet(
     sheet = np.zeros((rows*columns,h,w), np.uint8)
     sheet[:n] = x
     sheet = sheet.reshape(rows,columns,h,w).transpose(0,2,1,3).reshape(rows*h, columns*w)
-    with _whole_or_not(out) as f: Image.fromarray(sheet).save(f, 'PNG')
+    with new_file(out) as f: Image.fromarray(sheet).save(f, 'PNG')
     return Path(out)

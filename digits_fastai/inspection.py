@@ -6,10 +6,8 @@
 __all__ = ['Hook', 'Hooks', 'hook_outputs', 'layers', 'untouched', 'Summary', 'ActivationStats']
 
 # %% ../nbs/07f_inspection.ipynb #c9ccf796
-import random
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 from fastcore.basics import patch
 from torch import Tensor,nn
@@ -17,6 +15,7 @@ from torch import Tensor,nn
 from .dataloaders import in_order,to_device
 from .events import Callback,batch_events
 from .learner import Learner
+from .randomness import no_random
 
 # %% ../nbs/07f_inspection.ipynb #176b2af6
 def _detached(o, cpu):
@@ -95,14 +94,12 @@ def untouched(
     model:nn.Module, # any model; it is in evaluation mode inside the block
 ):
     "Look at a model and leave no trace: modes and random states are as before when the `with` block ends."
-    modes,python,numpy = [(m, m.training) for m in model.modules()],random.getstate(),np.random.get_state()
-    with torch.no_grad(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    modes = [(m, m.training) for m in model.modules()]
+    with torch.no_grad(), no_random():
         model.eval()
         try: yield
         finally:
             for m,was in modes: m.training = was
-            random.setstate(python)
-            np.random.set_state(numpy)
 
 # %% ../nbs/07f_inspection.ipynb #be2d4167
 def _shape(o):

@@ -8,12 +8,11 @@ __all__ = ['all_rungs', 'quick_rungs', 'long_runs', 'TwoDigits', 'two_digits', '
            'ReachTarget', 'long_run']
 
 # %% ../nbs/10_ladder.ipynb #ba72488a
-import random,time
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,6 +24,7 @@ from .learner import Learner
 from .losses import batch_accuracy,mnist_loss
 from .models import linear_model,simple_net
 from .optimizer import SGD,BasicOptim
+from .randomness import set_seed
 from .vision import resnet18_learner
 
 # %% ../nbs/10_ladder.ipynb #f946d54e
@@ -152,9 +152,7 @@ def climb(
     rows = []
     for name in names:
         rung,book = rungs[name]
-        torch.manual_seed(seed)
-        random.seed(seed) # fastai shuffles with Python's dice
-        np.random.seed(seed)
+        set_seed(seed)
         start = time.perf_counter()
         accuracy,epochs = rung(data)
         rows.append(dict(rung=name, accuracy=accuracy, epochs=epochs, seconds=time.perf_counter()-start, book=book))
@@ -227,7 +225,7 @@ def long_run(
     "Train on towards a model's best published figure, and say whether it was reached. ValueError for another name."
     if name not in long_runs: raise ValueError(f'{name!r} was given: there are long runs of {list(long_runs)}')
     model,lr,target = long_runs[name]
-    torch.manual_seed(seed)
+    set_seed(seed)
     reach = ReachTarget(round(target-5e-5, 6)) # the published figures are rounded to four digits
     learn = Learner(data.dls(), model(), mnist_loss, opt_func=SGD, metrics=batch_accuracy, cbs=reach)
     with learn.no_bar(), learn.no_logging(): learn.fit(epochs, lr)

@@ -6,12 +6,11 @@
 __all__ = ['as_it_was', 'LRFinder', 'valley', 'slide', 'minimum', 'steep']
 
 # %% ../nbs/07b_lr_find.ipynb #05e41641
-import math,random
+import math
 from collections import namedtuple
 from contextlib import ExitStack,contextmanager
 from copy import deepcopy
 from functools import partial
-from types import ModuleType
 
 import numpy as np
 import torch
@@ -22,28 +21,7 @@ from torch import Tensor,nn
 from .events import CancelFitException,CancelValidException,Callback,Recorder
 from .learner import Learner
 from .optimizer import set_hyper
-
-# %% ../nbs/07b_lr_find.ipynb #03ccb78b
-def _held(o, depth=5):
-    "An object, what it holds, and what that holds, layer by layer."
-    found,layer = {},[o]
-    for _ in range(depth):
-        layer = [v for v in layer if id(v) not in found and not isinstance(v, (Tensor,nn.Module,type,ModuleType))]
-        found.update({id(v): v for v in layer})
-        layer = [w for v in layer for w in getattr(v, '__dict__', {}).values()]
-    return found
-
-def _rewinds(loaders):
-    "Functions that put all random states, the loaders' own among them, to where they are now."
-    yield partial(torch.set_rng_state, torch.get_rng_state())
-    if torch.cuda.is_available(): yield partial(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())
-    if torch.backends.mps.is_available(): yield partial(torch.mps.set_rng_state, torch.mps.get_rng_state())
-    yield partial(random.setstate, random.getstate())
-    yield partial(np.random.set_state, np.random.get_state())
-    for o in {k: v for dl in loaders for k,v in _held(dl).items()}.values():
-        if isinstance(o, (torch.Generator,np.random.RandomState)): yield partial(o.set_state, o.get_state())
-        elif isinstance(o, np.random.Generator): yield partial(setattr, o.bit_generator, 'state', o.bit_generator.state)
-        elif type(o)==random.Random: yield partial(o.setstate, o.getstate())
+from .randomness import no_random
 
 # %% ../nbs/07b_lr_find.ipynb #b8f86540
 def _copied(v, memo):
@@ -83,7 +61,7 @@ def as_it_was(
         for t in tensors:
             back.callback(_put, t, t.detach().clone(), t.grad, t.requires_grad)
             t.grad = None
-        for f in _rewinds(loaders): back.callback(f)
+        back.enter_context(no_random(loaders=loaders))
         for dl in loaders: back.callback(_refill, vars(dl), dict(vars(dl)))
         for o in (learn, *learn.cbs):
             back.callback(setattr, o, '__dict__', vars(o))

@@ -56,6 +56,23 @@ def run(*cmd, cwd=None, timeout=300, ok=True, **env):
     return res
 
 
+def in_a_terminal(*cmd, cwd=None):
+    "What a command shows on a terminal that pty makes, with all its control characters."
+    import pty
+    leader,follower = pty.openpty()
+    p = subprocess.Popen([str(o) for o in cmd], cwd=cwd, stdin=follower, stdout=follower, stderr=follower)
+    os.close(follower)
+    seen = b''
+    while True:
+        try: block = os.read(leader, 4096)
+        except OSError: break
+        if not block: break
+        seen += block
+    os.close(leader)
+    assert p.wait(60)==0, seen.decode()
+    return seen.decode()
+
+
 def copy_of_repository(dest):
     "All files that are tracked, or new and not ignored; nothing that is built or downloaded."
     listed = subprocess.run(['git', 'ls-files', '-coz', '--exclude-standard'], cwd=root, capture_output=True, text=True)

@@ -1,10 +1,9 @@
 """The comparisons with fastai once more, as functions. Ours must pass them; test_mutants.py shows that they can fail.
 
 A comparison takes `w`, which has the library's names up to the Learner, and `tmp`, an empty folder."""
-import io,os,random,shutil,sys,tarfile,types
+import io,os,random,shutil,tarfile
 from contextlib import contextmanager
 from functools import partial
-from types import SimpleNamespace
 from unittest import mock
 
 import fastai.data.external,fastai.data.download_checks
@@ -22,28 +21,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader as TorchDL,RandomSampler,TensorDataset,default_collate
 
-from conftest import chapters
-
-order = [o.name for o in chapters if o.number<(7,'')]
-sources = {o.name: o.py.read_text(encoding='utf-8') for o in chapters if o.name in order}
-
-
-def world(module=None, old='', new=''):
-    "The library up to the Learner, every chapter a fresh module, with one text in one of them replaced by another."
-    ours = {k: sys.modules.pop(k) for k in list(sys.modules) if k.startswith('digits_fastai.')}
-    w = SimpleNamespace(modules={})
-    try:
-        for name in order:
-            m = types.ModuleType(f'digits_fastai.{name}')
-            m.__package__ = 'digits_fastai'
-            sys.modules[m.__name__] = w.modules[name] = m
-            source = sources[name].replace(old, new) if name==module else sources[name]
-            exec(compile(source, f'<{name} of {"a mutant" if module else "ours"}>', 'exec'), vars(m))
-            vars(w).update({k: vars(m)[k] for k in m.__all__})
-    finally:
-        for k in [k for k in sys.modules if k.startswith('digits_fastai.')]: del sys.modules[k]
-        sys.modules.update(ours)
-    return w
+from mutating import world
 
 
 # What "the same" means.

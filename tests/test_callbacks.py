@@ -2,7 +2,7 @@
 
 A check takes `m`, the module of chapter 07, or a mutant of it: the same module with one text replaced. The real one
 must pass every check, and for every mutant the check beside it must fail."""
-import io,json,math,os,signal,subprocess,sys,time,types
+import io,json,math,signal,subprocess,sys,time,types
 from collections import namedtuple
 from contextlib import redirect_stdout
 from functools import partial
@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from conftest import python,root
+from conftest import in_a_terminal,python
+from mutating import mutant
 from digits_fastai import callbacks
 from digits_fastai.dataloaders import DataLoader,DataLoaders,Dataset
 from digits_fastai.events import (
@@ -26,19 +27,7 @@ from digits_fastai.optimizer import SGD,Adam,BasicOptim
 g = torch.Generator().manual_seed(0)
 x = torch.randn(75,4, generator=g)
 y = x[:,:1]*2-x[:,1:2]
-source = (root/'digits_fastai'/'callbacks.py').read_text(encoding='utf-8')
 
-
-def mutant(old, new):
-    "The module of chapter 07 with one text replaced; the Recorder keeps its own plots."
-    plots = Recorder.plot_loss,Recorder.plot_metrics
-    m = types.ModuleType('digits_fastai.mutant')
-    m.__package__ = 'digits_fastai'
-    try:
-        exec(compile(source.replace(old, new), '<mutant>', 'exec'), vars(m))
-        m.plot_loss,m.plot_metrics = Recorder.plot_loss,Recorder.plot_metrics
-    finally: Recorder.plot_loss,Recorder.plot_metrics = plots
-    return m
 
 def two_layers(): return nn.Sequential(nn.Linear(4,6), nn.ReLU(), nn.Linear(6,1))
 
@@ -622,9 +611,9 @@ def test_ours(check):
 @pytest.mark.parametrize('o', mutants, ids=lambda o: o.what.replace(' ', '_'))
 def test_a_mutant_is_noticed(o):
     import matplotlib.pyplot as plt
-    n = source.count(o.old)
-    assert n==1, f'callbacks.py has {o.old!r} {n} times: bring the mutant up to date'
-    with pytest.raises(AssertionError): o.check(mutant(o.old, o.new))
+    with mutant('callbacks', o.old, o.new) as m:
+        m.plot_loss,m.plot_metrics = Recorder.plot_loss,Recorder.plot_metrics
+        with pytest.raises(AssertionError): o.check(m)
     plt.close('all')
 
 def test_mixed_precision_does_what_fastais_does():
@@ -740,26 +729,11 @@ def in_a_file(code, tmp_path):
     with open(tmp_path/'out.txt', 'w') as f: subprocess.run([python, '-c', code], stdout=f, check=True, timeout=60)
     return (tmp_path/'out.txt').read_text()
 
-def in_a_terminal(code):
-    import pty
-    leader,follower = pty.openpty()
-    p = subprocess.Popen([python, '-c', code], stdin=follower, stdout=follower, stderr=follower)
-    os.close(follower)
-    seen = b''
-    while True:
-        try: block = os.read(leader, 4096)
-        except OSError: break
-        if not block: break
-        seen += block
-    os.close(leader)
-    assert p.wait(60)==0, seen.decode()
-    return seen.decode()
-
 def plain(text): return not any(o in text for o in '\r\x1b\x08█')
 
 @pytest.mark.skipif(sys.platform=='win32', reason='terminals are another matter on Windows')
 def test_a_bar_in_a_terminal_and_none_in_a_file(tmp_path):
-    filed,shown = in_a_file(on_paper, tmp_path),in_a_terminal(on_paper)
+    filed,shown = in_a_file(on_paper, tmp_path),in_a_terminal(python, '-c', on_paper)
     assert plain(filed) and [len(o) for o in rows(filed)]==[4]*8
     bars,quiet = shown.replace('\r\n', '\n').split('--\n')
     assert not plain(bars) and 'Epoch 1/3' in bars and 'Epoch 3/3' in bars and '100.00% [8/8' in bars

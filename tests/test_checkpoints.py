@@ -13,7 +13,7 @@ from torch import nn
 
 from conftest import python,run
 from killing import Nursery
-from digits_fastai import checkpoints,weights
+from digits_fastai import checkpoints,randomness,weights
 from digits_fastai.checkpoints import Checkpoint,Resume
 from digits_fastai.dataloaders import DataLoader,DataLoaders,Dataset
 from digits_fastai.events import Callback,CancelFitException
@@ -22,7 +22,8 @@ from digits_fastai.losses import accuracy
 from digits_fastai.optimizer import SGD,Adam
 import digits_fastai.schedules
 from digits_fastai.stopping import EarlyStopping,SaveBest
-from digits_fastai.weights import kept_random,load_learner,random_states,read_tensors,write_whole
+from digits_fastai.randomness import no_random,random_states
+from digits_fastai.weights import load_learner,read_tensors,write_whole
 
 setting = '''
 import hashlib,json,os,random,signal,sys,warnings
@@ -129,7 +130,7 @@ def test_going_on_after_sigkill_equals_the_whole(nursery, tmp_path, loader):
 
 forgets = {'dice': "checkpoints.set_random_states = lambda *args: None",
            'the smoothed loss': "old = checkpoints._read; checkpoints._read = lambda f: (lambda s: {**s, 'smooth_loss': {'val': torch.zeros(()), 'count': 0}})(old(f))",
-           'the dice of its own': "from digits_fastai import weights; weights._dice = lambda dls: []",
+           'the dice of its own': "from digits_fastai import randomness; randomness._dice = lambda loaders: []",
            'memory': "old = checkpoints._read; checkpoints._read = lambda f: (lambda s: {**s, 'opt': None})(old(f))",
            'the record': "checkpoints._record = ('done',)\nold = checkpoints._read\n"
                          "def _read(f): return {**(s := old(f)), 'recorder': {'done': s['recorder']['done']}}\ncheckpoints._read = _read",
@@ -431,7 +432,7 @@ def test_a_fault_in_the_middle_of_loading_changes_nothing(trained, monkeypatch):
     def sometimes(*args):
         calls.append(args)
         if len(calls)==1: boom()
-        return weights.set_random_states(*args)
+        return randomness.set_random_states(*args)
     monkeypatch.setattr(checkpoints, 'set_random_states', sometimes)
     refuses(file, 'boom')
 
@@ -679,9 +680,9 @@ def test_fastais_losses_have_names_too(tmp_path):
     for loss,act in ((CrossEntropyLossFlat(),'softmax'), (BCEWithLogitsLossFlat(),'sigmoid')):
         assert load_learner(small(0, loss_func=loss).export(tmp_path/'m', 'net', models), models).exported['activation']==act
 
-def test_kept_random_keeps_every_die():
+def test_no_random_keeps_every_die():
     learn = new_learner(0, loader='torch, sampler')
     for o in (learn, new_learner(0, loader='fastai'), new_learner(0, loader='own dice')):
-        with kept_random(o.dls): first = [b[0].clone() for b in o.dls.train],torch.rand(2),np.random.rand(),random.random()
+        with no_random(loaders=o.dls): first = [b[0].clone() for b in o.dls.train],torch.rand(2),np.random.rand(),random.random()
         second = [b[0] for b in o.dls.train],torch.rand(2),np.random.rand(),random.random()
         assert all(torch.equal(a, b) for a,b in zip(first[0], second[0])) and torch.equal(first[1], second[1]) and first[2:]==second[2:]

@@ -1,5 +1,5 @@
 "Chapter 08b: convolution, pooling, batch norm, dropout and the residual block do what PyTorch's and torchvision's do."
-import copy,inspect,pickle,types
+import copy,pickle
 
 import pytest
 import torch
@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from hypothesis import given,settings,strategies as st
 from torch import nn
 
+from mutating import mutant
 from digits_fastai import convolutions
 
 close = 1e-5
@@ -237,16 +238,9 @@ mutants = [
     ('looking inside leaves evaluation on', same_net, 'm.training = training', 'pass'),
 ]
 
-def mutated(old, new):
-    source = inspect.getsource(convolutions)
-    assert source.count(old)==1, f'{old!r} is there {source.count(old)} times: change the mutant along with the chapter'
-    m = types.ModuleType('mutant')
-    exec(source.replace(old, new), vars(m))
-    return m
-
 @pytest.mark.parametrize('compare,old,new', [pytest.param(*o, id=name) for name,*o in mutants])
 def test_a_mistake_is_noticed(compare, old, new):
-    with pytest.raises((AssertionError,RuntimeError)): compare(mutated(old, new))
+    with mutant('convolutions', old, new) as m, pytest.raises((AssertionError,RuntimeError)): compare(m)
 
 @pytest.mark.parametrize('compare', [convs,pools,norms_,blocks,fields])
 def test_without_a_mistake_nothing_is(compare): compare(convolutions)

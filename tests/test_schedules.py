@@ -1,9 +1,8 @@
 "Schedules, freezing and the learning rate finder against fastai's, in many settings; and that lr_find leaves no trace."
 import os,random,signal,tempfile,warnings
-from contextlib import contextmanager
 from functools import cache,partial
-from pathlib import Path
 from types import ModuleType
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -18,7 +17,8 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.data import DataLoader as TorchDL
 
-from digits_fastai import lr_find,schedules
+from mutating import mutant
+from digits_fastai import lr_find,randomness,schedules
 from digits_fastai.dataloaders import DataLoader,DataLoaders,Dataset
 from digits_fastai.events import Callback,CancelFitException,Recorder
 from digits_fastai.learner import Learner
@@ -501,27 +501,17 @@ def test_fastai_moves_the_dice_and_an_interruption_spoils_its_model():
 
 # Each of these comparisons must be able to fail.
 
-@contextmanager
-def mutant(module, old, new):
-    "The module with a text replaced, and what it hangs on Learner and Recorder."
-    text = Path(module.__file__).read_text(encoding='utf-8')
-    assert text.count(old)==1, f'{text.count(old)} places in {module.__name__} have {old!r}'
-    kept = [(c, k, v) for c in (Learner,Recorder) for k,v in vars(c).items() if callable(v)]
-    m = ModuleType(module.__name__)
-    m.__dict__.update(__file__=module.__file__, __package__='digits_fastai')
-    try:
-        exec(compile(text.replace(old, new), module.__file__, 'exec'), m.__dict__)
-        yield m
-    finally:
-        for c,k,v in kept:
-            if vars(c)[k] is not v: setattr(c, k, v)
-
 @cache
 def fit(model, name, kind, **kwargs): return lambda m: same_fit(model, optimizers[name], kind, **kwargs)
 @cache
 def find(**kwargs): return lambda m: same_find(m=m, **kwargs)
 @cache
 def trace(**kwargs): return lambda m: no_trace(**kwargs)
+@cache
+def dice(**kwargs):
+    def compare(m):
+        with patch.object(lr_find, 'no_random', m.no_random): no_trace(**kwargs)
+    return compare
 def resume(m): goes_on()
 def fastai_frozen(m): test_frozen_is_frozen_whoever_steps(fastai_sgd)
 def ctrl_c(m): test_lr_find_leaves_no_trace_wherever_it_is_interrupted('after_step', KeyboardInterrupt)
@@ -569,10 +559,14 @@ mutants = [
     (lr_find, 't.grad,t.requires_grad = grad,trained', 't.grad = grad', trace()),
     (lr_find, 'back.callback(vars(m).update, training=m.training)', 'pass', trace()),
     (lr_find, 'back.callback(_refill, m._buffers, dict(m._buffers))', 'pass', trace()),
-    (lr_find, 'yield partial(torch.set_rng_state, torch.get_rng_state())', 'pass', trace()),
-    (lr_find, 'yield partial(random.setstate, random.getstate())', 'pass', trace()),
-    (lr_find, 'yield partial(np.random.set_state, np.random.get_state())', 'pass', trace()),
-    (lr_find, 'isinstance(o, (torch.Generator,np.random.RandomState))', 'False', trace(kind='PyTorch')),
+    (lr_find, 'back.enter_context(no_random(loaders=loaders))', 'pass', trace()),
+    (lr_find, 'no_random(loaders=loaders)', 'no_random()', trace(kind='PyTorch')),
+    (randomness, "torch.set_rng_state(states['torch'])", 'pass', dice()),
+    (randomness, "random.setstate(states['python'])", 'pass', dice()),
+    (randomness, "np.random.set_state(states['numpy'])", 'pass', dice()),
+    (randomness, '_set(o, s)', 'pass', dice(kind='PyTorch')),
+    (randomness, 'isinstance(o, _kinds) or', 'False or', dice(kind='PyTorch')),
+    (randomness, 'finally: set_random_states(states, loaders)', 'finally: pass', dice()),
     (lr_find, 'back.callback(_refill, vars(dl), dict(vars(dl)))', 'pass', trace(kind='fastai')),
     (lr_find, "back.callback(setattr, o, '__dict__', vars(o))", 'pass', trace()),
     (lr_find, 'for o in (learn, *learn.cbs):', 'for o in (learn,):', trace()),
@@ -585,6 +579,6 @@ sound = set()
 @pytest.mark.parametrize('module,old,new,compare', mutants, ids=lambda o: str(o)[:40] if isinstance(o, str) else '')
 def test_a_mistake_is_noticed(module, old, new, compare):
     noticed = AssertionError,IndexError,TypeError,ValueError,pytest.fail.Exception
-    with mutant(module, old, new) as m, pytest.raises(noticed): compare(m)
+    with mutant(module.__name__.split('.')[-1], old, new) as m, pytest.raises(noticed): compare(m)
     if compare not in sound: compare(module) # and without it, not
     sound.add(compare)
