@@ -35,8 +35,8 @@ setup(
                  'Framework :: Jupyter',
                  'Topic :: Scientific/Engineering :: Artificial Intelligence',
                  *(f'Programming Language :: Python :: 3.{n}' for n in range(oldest_python, newest_python + 1))],
-    packages=find_packages(include=[cfg['lib_path'], cfg['lib_path'] + '.*']),
-    include_package_data=True,
+    packages=[*find_packages(include=[cfg['lib_path'], cfg['lib_path'] + '.*']), f'{cfg["lib_path"]}.static'],
+    package_data={f'{cfg["lib_path"]}.static': ['*']}, # what the drawing page is made of
     python_requires='>=' + cfg['min_python'],
     install_requires=listed('requirements'),
     extras_require=extras,

@@ -6,10 +6,11 @@
 __all__ = ['URLs', 'cache_folder', 'path_stats', 'DownloadError', 'verify', 'download', 'untar_data', 'is_standin',
            'standin_path', 'digits_path', 'mnist_only', 'ArchiveError', 'unpack', 'image_files', 'load_images',
            'load_folder', 'show_image', 'show_images', 'read_idx', 'write_idx', 'mnist_arrays', 'idx_to_csv',
-           'read_csv', 'contact_sheet', 'mean_digits', 'l1_distance', 'mse_distance', 'rmse_distance', 'NearestMean',
-           'plot_function', 'gv', 'Dataset', 'BatchSampler', 'collate', 'DataLoader', 'default_device', 'to_device',
-           'in_order', 'random_split', 'part_folder', 'DataLoaders', 'norm_layers', 'BasicOptim', 'Optimizer', 'SGD',
-           'Adam', 'spread', 'groups_for', 'get_hyper', 'set_hyper', 'opt_lr', 'set_opt_lr', 'is_norm',
+           'read_csv', 'contact_sheet', 'forms', 'digit_arrays', 'convert_folder', 'mean_digits', 'l1_distance',
+           'mse_distance', 'rmse_distance', 'NearestMean', 'plot_function', 'gv', 'Dataset', 'BatchSampler', 'collate',
+           'DataLoader', 'default_device', 'to_device', 'in_order', 'random_split', 'part_folder', 'DataLoaders',
+           'set_seed', 'random_states', 'set_random_states', 'no_random', 'norm_layers', 'BasicOptim', 'Optimizer',
+           'SGD', 'Adam', 'spread', 'groups_for', 'get_hyper', 'set_hyper', 'opt_lr', 'set_opt_lr', 'is_norm',
            'note_norms_and_biases', 'as_fastai', 'sigmoid', 'loss_function', 'mnist_loss', 'activation_of', 'mse',
            'batch_accuracy', 'accuracy', 'sigmoid_mse', 'softmax', 'log_softmax', 'softmax_mse', 'cross_entropy',
            'AvgMetric', 'AvgLoss', 'AvgSmoothLoss', 'batch_events', 'events', 'cancellations', 'CancelStepException',
@@ -19,25 +20,31 @@ __all__ = ['URLs', 'cache_folder', 'path_stats', 'DownloadError', 'verify', 'dow
            'shapes_agree', 'ShapeGuard', 'StepGuard', 'NaNGuard', 'GradientClip', 'GradientAccumulation',
            'MixedPrecision', 'as_it_was', 'LRFinder', 'valley', 'slide', 'minimum', 'steep', 'SchedLin', 'SchedCos',
            'SchedExp', 'SchedNo', 'sched_lin', 'sched_cos', 'sched_exp', 'sched_no', 'SchedPoly', 'combine_scheds',
-           'combined_cos', 'ParamScheduler', 'write_whole', 'read_tensors', 'check_weights', 'random_states',
-           'set_random_states', 'kept_random', 'load_learner', 'Resume', 'Checkpoint', 'Tracker', 'EarlyStopping',
-           'SaveBest', 'hypers', 'CSVLog', 'run_config', 'WandB', 'read_run', 'item_losses', 'decode',
-           'ClassificationInterpretation', 'Hook', 'Hooks', 'hook_outputs', 'layers', 'untouched', 'Summary',
-           'ActivationStats', 'relu', 'linear_model', 'simple_net', 'weight_images', 'output_size', 'receptive_field',
-           'windows', 'conv2d', 'max_pool2d', 'BatchNorm', 'Dropout', 'conv_block', 'Pictures', 'conv_net',
-           'activations', 'ResBlock', 'resnet18_learner', 'all_rungs', 'quick_rungs', 'long_runs', 'TwoDigits',
-           'two_digits', 'guess', 'pixel_similarity', 'linear_by_hand', 'linear_learner', 'simple_net_learner',
-           'resnet18_one_cycle', 'climb', 'ladder', 'plot_ladder', 'ReachTarget', 'long_run', 'ten_rungs',
-           'quick_ten_rungs', 'TenDigits', 'ten_digits', 'sigmoid_net', 'naive_bayes', 'decision_tree',
-           'nearest_neighbours', 'pair_map', 'ten_guess', 'conv_net_one_cycle', 'full_ladder', 'most_confused',
-           'affine', 'augment', 'Augment', 'seed_spread', 'difference', 'plot_spread', 'stratified_folds',
-           'check_folds', 'cross_validate', 'code_version', 'Experiment', 'compare', 'plot_runs', 'grid', 'search',
-           'np', 'pd', 'plt', 'matplotlib', 'torch', 'nn', 'F', 'string', 'random', 'math', 'CategoryBlock',
-           'CrossEntropyLossFlat', 'DataBlock', 'GrandparentSplitter', 'Image', 'ImageBlock', 'ImageDataLoaders', 'L',
-           'PILImage', 'PILImageBW', 'Path', 'Resize', 'array', 'aug_transforms', 'cnn_learner', 'error_rate',
-           'expect_fail', 'first', 'get_image_files', 'itemgetter', 'models', 'parent_label', 'partial', 'patch',
-           'resnet18', 'resnet34', 'set_seed', 'store_attr', 'tensor', 'test_close', 'test_eq', 'to_np',
-           'vision_learner']
+           'combined_cos', 'ParamScheduler', 'write_whole', 'read_tensors', 'check_weights', 'load_learner', 'Resume',
+           'Checkpoint', 'Tracker', 'EarlyStopping', 'SaveBest', 'hypers', 'CSVLog', 'run_config', 'WandB', 'read_run',
+           'item_losses', 'decode', 'ClassificationInterpretation', 'Hook', 'Hooks', 'hook_outputs', 'layers',
+           'untouched', 'Summary', 'ActivationStats', 'relu', 'linear_model', 'simple_net', 'weight_images',
+           'output_size', 'receptive_field', 'windows', 'conv2d', 'max_pool2d', 'BatchNorm', 'Dropout', 'conv_block',
+           'Pictures', 'conv_net', 'activations', 'ResBlock', 'resnet18_learner', 'AdaptiveConcatPool2d', 'cnn_head',
+           'resnet8', 'Normalize', 'make_cnn', 'cnn_groups', 'new_head', 'saliency', 'grad_cam', 'show_maps',
+           'known_models', 'as_pictures', 'Reader', 'load_reader', 'predict_files', 'export_reader', 'all_rungs',
+           'quick_rungs', 'long_runs', 'TwoDigits', 'two_digits', 'guess', 'pixel_similarity', 'linear_by_hand',
+           'linear_learner', 'simple_net_learner', 'resnet18_one_cycle', 'climb', 'ladder', 'plot_ladder',
+           'ReachTarget', 'long_run', 'ten_rungs', 'quick_ten_rungs', 'TenDigits', 'ten_digits', 'sigmoid_net',
+           'naive_bayes', 'decision_tree', 'nearest_neighbours', 'pair_map', 'ten_guess', 'conv_net_one_cycle',
+           'full_ladder', 'most_confused', 'fast_recipes', 'fast_net', 'shift', 'Shift', 'Portion', 'FastRecipe',
+           'Stopwatch', 'train_fast', 'kinds', 'kind_of', 'find_pieces', 'check_piece', 'check_file', 'grade',
+           'Finding', 'Report', 'check_dataset', 'check_dataloader', 'check_loss', 'check_metric', 'check_optimizer',
+           'check_learner', 'check_untar', 'check_conv', 'affine', 'augment', 'Augment', 'seed_spread', 'difference',
+           'plot_spread', 'stratified_folds', 'check_folds', 'cross_validate', 'code_version', 'Experiment', 'compare',
+           'plot_runs', 'grid', 'search', 'quick_models', 'redraw', 'to_grey', 'to_ink', 'crop_ink', 'fit_box',
+           'centre_mass', 'prepare', 'MeanModel', 'page_models', 'train_quick', 'models_folder', 'quick_readers',
+           'read_drawing', 'evaluate', 'np', 'pd', 'plt', 'matplotlib', 'torch', 'nn', 'F', 'string', 'random', 'math',
+           'CategoryBlock', 'CrossEntropyLossFlat', 'DataBlock', 'GrandparentSplitter', 'Image', 'ImageBlock',
+           'ImageDataLoaders', 'L', 'PILImage', 'PILImageBW', 'Path', 'Resize', 'array', 'aug_transforms',
+           'cnn_learner', 'error_rate', 'expect_fail', 'first', 'get_image_files', 'itemgetter', 'models',
+           'parent_label', 'partial', 'patch', 'resnet18', 'resnet34', 'store_attr', 'tensor', 'test_close', 'test_eq',
+           'to_np', 'vision_learner']
 
 # %% ../nbs/16_all.ipynb #acb3ff37
 from .download import (
@@ -45,11 +52,13 @@ from .download import (
     digits_path,mnist_only,ArchiveError,unpack)
 from .images import image_files,load_images,load_folder,show_image,show_images
 from .formats import read_idx,write_idx,mnist_arrays,idx_to_csv,read_csv,contact_sheet
+from .convert import forms,digit_arrays,convert_folder
 from .baseline import mean_digits,l1_distance,mse_distance,rmse_distance,NearestMean
 from .drawing import plot_function,gv
 from digits_fastai.dataloaders import (
     Dataset,BatchSampler,collate,DataLoader,default_device,to_device,in_order,random_split,part_folder,
     DataLoaders)
+from .randomness import set_seed,random_states,set_random_states,no_random
 from .optimizer import (
     norm_layers,BasicOptim,Optimizer,SGD,Adam,spread,groups_for,get_hyper,set_hyper,opt_lr,set_opt_lr,
     is_norm,note_norms_and_biases,as_fastai)
@@ -68,8 +77,7 @@ from .lr_find import as_it_was,LRFinder,valley,slide,minimum,steep
 from .schedules import (
     SchedLin,SchedCos,SchedExp,SchedNo,sched_lin,sched_cos,sched_exp,sched_no,SchedPoly,combine_scheds,
     combined_cos,ParamScheduler)
-from .weights import (
-    write_whole,read_tensors,check_weights,random_states,set_random_states,kept_random,load_learner)
+from .weights import write_whole,read_tensors,check_weights,load_learner
 from .checkpoints import Resume,Checkpoint
 from .stopping import Tracker,EarlyStopping,SaveBest
 from .tracking import hypers,CSVLog,run_config,WandB,read_run
@@ -80,23 +88,33 @@ from digits_fastai.convolutions import (
     output_size,receptive_field,windows,conv2d,max_pool2d,BatchNorm,Dropout,conv_block,Pictures,conv_net,
     activations,ResBlock)
 from .vision import resnet18_learner
+from .transfer import AdaptiveConcatPool2d,cnn_head,resnet8,Normalize,make_cnn,cnn_groups,new_head
+from .gradcam import saliency,grad_cam,show_maps
+from .predict import known_models,as_pictures,Reader,load_reader,predict_files,export_reader
 from .ladder import (
     all_rungs,quick_rungs,long_runs,TwoDigits,two_digits,guess,pixel_similarity,linear_by_hand,
     linear_learner,simple_net_learner,resnet18_one_cycle,climb,ladder,plot_ladder,ReachTarget,long_run)
 from .ten_digits import (
     ten_rungs,quick_ten_rungs,TenDigits,ten_digits,sigmoid_net,naive_bayes,decision_tree,
     nearest_neighbours,pair_map,ten_guess,conv_net_one_cycle,full_ladder,most_confused)
+from .seconds import fast_recipes,fast_net,shift,Shift,Portion,FastRecipe,Stopwatch,train_fast
+from .check import (
+    kinds,kind_of,find_pieces,check_piece,check_file,grade,Finding,Report,check_dataset,check_dataloader,
+    check_loss,check_metric,check_optimizer,check_learner,check_untar,check_conv)
 from .augment import affine,augment,Augment
 from .experiments import (
     seed_spread,difference,plot_spread,stratified_folds,check_folds,cross_validate,code_version,Experiment,
     compare,plot_runs,grid,search)
+from .draw import (
+    quick_models,redraw,to_grey,to_ink,crop_ink,fit_box,centre_mass,prepare,MeanModel,page_models,
+    train_quick,models_folder,quick_readers,read_drawing,evaluate)
 
 # %% ../nbs/16_all.ipynb #2b4500b9
 _modules = dict(np='numpy', pd='pandas', plt='matplotlib.pyplot', matplotlib='matplotlib', torch='torch', nn='torch.nn',
                 F='torch.nn.functional', string='string', random='random', math='math')
 _theirs = {
     'fastai.vision.all': {
-        'Path','L','first','tensor','array','to_np','Image','set_seed','get_image_files','partial','itemgetter',
+        'Path','L','first','tensor','array','to_np','Image','get_image_files','partial','itemgetter',
         'store_attr','patch','ImageDataLoaders','DataBlock','ImageBlock','CategoryBlock','GrandparentSplitter',
         'parent_label','Resize','aug_transforms','PILImage','PILImageBW','vision_learner','cnn_learner','resnet18',
         'resnet34','models','error_rate','Adam','CrossEntropyLossFlat','ClassificationInterpretation','load_learner'},
@@ -114,33 +132,40 @@ _all_ = [
     'URLs', 'cache_folder', 'path_stats', 'DownloadError', 'verify', 'download', 'untar_data', 'is_standin',
     'standin_path', 'digits_path', 'mnist_only', 'ArchiveError', 'unpack', 'image_files', 'load_images',
     'load_folder', 'show_image', 'show_images', 'read_idx', 'write_idx', 'mnist_arrays', 'idx_to_csv', 'read_csv',
-    'contact_sheet', 'mean_digits', 'l1_distance', 'mse_distance', 'rmse_distance', 'NearestMean', 'plot_function',
-    'gv', 'Dataset', 'BatchSampler', 'collate', 'DataLoader', 'default_device', 'to_device', 'in_order',
-    'random_split', 'part_folder', 'DataLoaders', 'norm_layers', 'BasicOptim', 'Optimizer', 'SGD', 'Adam', 'spread',
-    'groups_for', 'get_hyper', 'set_hyper', 'opt_lr', 'set_opt_lr', 'is_norm', 'note_norms_and_biases', 'as_fastai',
-    'sigmoid', 'loss_function', 'mnist_loss', 'activation_of', 'mse', 'batch_accuracy', 'accuracy', 'sigmoid_mse',
-    'softmax', 'log_softmax', 'softmax_mse', 'cross_entropy', 'AvgMetric', 'AvgLoss', 'AvgSmoothLoss',
-    'batch_events', 'events', 'cancellations', 'CancelStepException', 'CancelBackwardException',
+    'contact_sheet', 'forms', 'digit_arrays', 'convert_folder', 'mean_digits', 'l1_distance', 'mse_distance',
+    'rmse_distance', 'NearestMean', 'plot_function', 'gv', 'Dataset', 'BatchSampler', 'collate', 'DataLoader',
+    'default_device', 'to_device', 'in_order', 'random_split', 'part_folder', 'DataLoaders', 'set_seed',
+    'random_states', 'set_random_states', 'no_random', 'norm_layers', 'BasicOptim', 'Optimizer', 'SGD', 'Adam',
+    'spread', 'groups_for', 'get_hyper', 'set_hyper', 'opt_lr', 'set_opt_lr', 'is_norm', 'note_norms_and_biases',
+    'as_fastai', 'sigmoid', 'loss_function', 'mnist_loss', 'activation_of', 'mse', 'batch_accuracy', 'accuracy',
+    'sigmoid_mse', 'softmax', 'log_softmax', 'softmax_mse', 'cross_entropy', 'AvgMetric', 'AvgLoss',
+    'AvgSmoothLoss', 'batch_events', 'events', 'cancellations', 'CancelStepException', 'CancelBackwardException',
     'CancelBatchException', 'CancelTrainException', 'CancelValidException', 'CancelEpochException',
     'CancelFitException', 'Callback', 'TrainEvalCallback', 'Recorder', 'Table', 'ProgressCallback',
     'GatherPredsCallback', 'blame', 'noting_interrupts', 'FunctionModel', 'Learner', 'shapes_agree', 'ShapeGuard',
     'StepGuard', 'NaNGuard', 'GradientClip', 'GradientAccumulation', 'MixedPrecision', 'as_it_was', 'LRFinder',
     'valley', 'slide', 'minimum', 'steep', 'SchedLin', 'SchedCos', 'SchedExp', 'SchedNo', 'sched_lin', 'sched_cos',
     'sched_exp', 'sched_no', 'SchedPoly', 'combine_scheds', 'combined_cos', 'ParamScheduler', 'write_whole',
-    'read_tensors', 'check_weights', 'random_states', 'set_random_states', 'kept_random', 'load_learner', 'Resume',
-    'Checkpoint', 'Tracker', 'EarlyStopping', 'SaveBest', 'hypers', 'CSVLog', 'run_config', 'WandB', 'read_run',
-    'item_losses', 'decode', 'ClassificationInterpretation', 'Hook', 'Hooks', 'hook_outputs', 'layers', 'untouched',
-    'Summary', 'ActivationStats', 'relu', 'linear_model', 'simple_net', 'weight_images', 'output_size',
-    'receptive_field', 'windows', 'conv2d', 'max_pool2d', 'BatchNorm', 'Dropout', 'conv_block', 'Pictures',
-    'conv_net', 'activations', 'ResBlock', 'resnet18_learner', 'all_rungs', 'quick_rungs', 'long_runs', 'TwoDigits',
-    'two_digits', 'guess', 'pixel_similarity', 'linear_by_hand', 'linear_learner', 'simple_net_learner',
-    'resnet18_one_cycle', 'climb', 'ladder', 'plot_ladder', 'ReachTarget', 'long_run', 'ten_rungs',
-    'quick_ten_rungs', 'TenDigits', 'ten_digits', 'sigmoid_net', 'naive_bayes', 'decision_tree',
-    'nearest_neighbours', 'pair_map', 'ten_guess', 'conv_net_one_cycle', 'full_ladder', 'most_confused', 'affine',
-    'augment', 'Augment', 'seed_spread', 'difference', 'plot_spread', 'stratified_folds', 'check_folds',
-    'cross_validate', 'code_version', 'Experiment', 'compare', 'plot_runs', 'grid', 'search', 'np', 'pd', 'plt',
-    'matplotlib', 'torch', 'nn', 'F', 'string', 'random', 'math', 'CategoryBlock', 'CrossEntropyLossFlat',
-    'DataBlock', 'GrandparentSplitter', 'Image', 'ImageBlock', 'ImageDataLoaders', 'L', 'PILImage', 'PILImageBW',
-    'Path', 'Resize', 'array', 'aug_transforms', 'cnn_learner', 'error_rate', 'expect_fail', 'first',
-    'get_image_files', 'itemgetter', 'models', 'parent_label', 'partial', 'patch', 'resnet18', 'resnet34',
-    'set_seed', 'store_attr', 'tensor', 'test_close', 'test_eq', 'to_np', 'vision_learner']
+    'read_tensors', 'check_weights', 'load_learner', 'Resume', 'Checkpoint', 'Tracker', 'EarlyStopping', 'SaveBest',
+    'hypers', 'CSVLog', 'run_config', 'WandB', 'read_run', 'item_losses', 'decode', 'ClassificationInterpretation',
+    'Hook', 'Hooks', 'hook_outputs', 'layers', 'untouched', 'Summary', 'ActivationStats', 'relu', 'linear_model',
+    'simple_net', 'weight_images', 'output_size', 'receptive_field', 'windows', 'conv2d', 'max_pool2d', 'BatchNorm',
+    'Dropout', 'conv_block', 'Pictures', 'conv_net', 'activations', 'ResBlock', 'resnet18_learner',
+    'AdaptiveConcatPool2d', 'cnn_head', 'resnet8', 'Normalize', 'make_cnn', 'cnn_groups', 'new_head', 'saliency',
+    'grad_cam', 'show_maps', 'known_models', 'as_pictures', 'Reader', 'load_reader', 'predict_files',
+    'export_reader', 'all_rungs', 'quick_rungs', 'long_runs', 'TwoDigits', 'two_digits', 'guess',
+    'pixel_similarity', 'linear_by_hand', 'linear_learner', 'simple_net_learner', 'resnet18_one_cycle', 'climb',
+    'ladder', 'plot_ladder', 'ReachTarget', 'long_run', 'ten_rungs', 'quick_ten_rungs', 'TenDigits', 'ten_digits',
+    'sigmoid_net', 'naive_bayes', 'decision_tree', 'nearest_neighbours', 'pair_map', 'ten_guess',
+    'conv_net_one_cycle', 'full_ladder', 'most_confused', 'fast_recipes', 'fast_net', 'shift', 'Shift', 'Portion',
+    'FastRecipe', 'Stopwatch', 'train_fast', 'kinds', 'kind_of', 'find_pieces', 'check_piece', 'check_file',
+    'grade', 'Finding', 'Report', 'check_dataset', 'check_dataloader', 'check_loss', 'check_metric',
+    'check_optimizer', 'check_learner', 'check_untar', 'check_conv', 'affine', 'augment', 'Augment', 'seed_spread',
+    'difference', 'plot_spread', 'stratified_folds', 'check_folds', 'cross_validate', 'code_version', 'Experiment',
+    'compare', 'plot_runs', 'grid', 'search', 'quick_models', 'redraw', 'to_grey', 'to_ink', 'crop_ink', 'fit_box',
+    'centre_mass', 'prepare', 'MeanModel', 'page_models', 'train_quick', 'models_folder', 'quick_readers',
+    'read_drawing', 'evaluate', 'np', 'pd', 'plt', 'matplotlib', 'torch', 'nn', 'F', 'string', 'random', 'math',
+    'CategoryBlock', 'CrossEntropyLossFlat', 'DataBlock', 'GrandparentSplitter', 'Image', 'ImageBlock',
+    'ImageDataLoaders', 'L', 'PILImage', 'PILImageBW', 'Path', 'Resize', 'array', 'aug_transforms', 'cnn_learner',
+    'error_rate', 'expect_fail', 'first', 'get_image_files', 'itemgetter', 'models', 'parent_label', 'partial',
+    'patch', 'resnet18', 'resnet34', 'store_attr', 'tensor', 'test_close', 'test_eq', 'to_np', 'vision_learner']

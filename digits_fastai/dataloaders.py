@@ -35,7 +35,7 @@ class Dataset:
         idxs:Tensor, # which items, int64, [B]
     )->tuple: # inputs [B,...] and labels [B,...]
         "Many items at once: one indexing operation for tensors, item by item for other sequences."
-        return tuple(_rows(o, idxs) for o in (self.x, self.y))
+        return _rows(self.x, idxs),_rows(self.y, idxs)
 
 def _rows(seq, idxs):
     if isinstance(seq, Tensor): return seq.index_select(0, idxs.to(seq.device))
@@ -151,10 +151,10 @@ def to_device(
 ): # the same structure, with every tensor on `device`
     "Move a batch. Source: `fastai.torch_core.to_device`."
     if isinstance(b, Tensor): return b.to(device)
-    if isinstance(b, Mapping): return {k: to_device(v, device) for k,v in b.items()}
     if isinstance(b, (tuple,list)):
         moved = [to_device(o, device) for o in b]
         return type(b)(*moved) if hasattr(b, '_fields') else type(b)(moved)
+    if isinstance(b, Mapping): return {k: to_device(v, device) for k,v in b.items()}
     return b
 
 # %% ../nbs/03_dataloaders.ipynb #d8a6d469

@@ -69,8 +69,9 @@ class TrainEvalCallback(Callback):
         self.model.train()
 
     def after_batch(self):
-        self.learn.pct_train += 1/(self.n_iter*self.n_epoch)
-        self.learn.train_iter += 1
+        learn = self.learn
+        learn.pct_train += 1/(learn.n_iter*learn.n_epoch)
+        learn.train_iter += 1
 
     def before_validate(self):
         self.learn.training = False
@@ -105,12 +106,13 @@ class Recorder(Callback):
         for m in self._valid: m.reset()
 
     def after_batch(self):
-        if not self.yb: return
-        if not self.training:
-            for m in self._valid: m.accumulate(self.learn)
+        learn = self.learn
+        if not learn.yb: return
+        if not learn.training:
+            for m in self._valid: m.accumulate(learn)
             return
-        self.smooth_loss.accumulate(self.learn)
-        self.lrs.append(opt_lr(self.opt))
+        self.smooth_loss.accumulate(learn)
+        self.lrs.append(opt_lr(learn.opt))
         self.losses.append(self.smooth_loss.value)
 
     def after_cancel_train(self): self.cancelled.add('train')

@@ -6,7 +6,7 @@
 __all__ = ['image_files', 'load_images', 'load_folder', 'show_image', 'show_images']
 
 # %% ../nbs/01_images.ipynb #bfa5dadd
-import hashlib,io,math,mimetypes,os,secrets,struct,time,zlib
+import hashlib,io,json,math,mimetypes,os,random,struct,time,zlib
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from fastcore.foundation import L
 from PIL import Image,UnidentifiedImageError
 from torch import Tensor
 
+from .archives import new_file
 from .decode import png_rows,png_signature,unfilter
 
 # %% ../nbs/01_images.ipynb #d0b3e1f8
@@ -106,58 +107,75 @@ def load_images(
     return torch.from_numpy(x)
 
 # %% ../nbs/01_images.ipynb #e6f8a600
+_asked = 500 # so many files are asked for their size and time each time; of a larger folder, all only by 'strict'
+
 def _kept_at(path): return path.resolve().parent/f'.{path.resolve().name}.digits_cache'
 
 def _key(path, files, convert):
-    "32 bytes that are others as soon as a file is. None if a file has gone."
-    start = len(str(path/'x'))-1
-    try: stats = [(o[start:], s.st_size, s.st_mtime_ns, s.st_ctime_ns) for o in files for s in [os.stat(o)]]
+    "32 bytes that are others as soon as a file is, or a folder among `files`. None if one has gone."
+    here = os.path.join(path, '')
+    try: stats = [(o, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for o in files for s in [os.stat(here+o)]]
     except OSError: return None
-    made_by = 'digits_fastai 1',PIL.__version__,convert # the same files may be decoded otherwise by others
-    return hashlib.blake2b(repr((made_by, stats)).encode(), digest_size=32).digest()
+    made_by = 'digits_fastai 2',PIL.__version__,convert # the same files may be decoded otherwise by others
+    return hashlib.blake2b(repr((made_by, stats)).encode(), digest_size=32).digest().hex()
 
 def _head(x): return struct.pack('>4I', 0x803, *x.shape)
-def _crc(x): return zlib.crc32(x.numpy(), zlib.crc32(_head(x))).to_bytes(4, 'big')
+def _crc(x, note): return zlib.crc32(note, zlib.crc32(x.numpy(), zlib.crc32(_head(x)))).to_bytes(4, 'big')
 
-def _from_cache(kept, key, n):
-    "The tensor that is kept there; None if the file isn't whole, or not of these `n` pictures."
+def _from_cache(kept):
+    "The tensor that is kept there, and the note about its files; nothing of both if the file isn't whole."
     try:
         with open(kept, 'rb') as f:
             magic,*shape = struct.unpack('>4I', f.read(16))
-            size = 16+math.prod(shape)+len(key)+4
-            if magic!=0x803 or shape[0]!=n or os.fstat(f.fileno()).st_size!=size: return None
+            if magic!=0x803 or os.fstat(f.fileno()).st_size<16+math.prod(shape)+6: return None,{}
             x = torch.empty(shape, dtype=torch.uint8)
             f.readinto(x.view(-1).numpy())
-            return x if f.read()==key+_crc(x) else None
-    except (OSError, struct.error): return None
+            note = f.read()
+            return (x,json.loads(note[:-4])) if note[-4:]==_crc(x, note[:-4]) else (None,{})
+    except (OSError, ValueError, struct.error): return None,{}
 
-def _into_cache(kept, key, x):
+def _into_cache(kept, x, note):
     "Keep `x`, whole or not at all. A folder that can't be written, or a full disk, is no error: it works without."
-    new = kept.with_name(f'{kept.name}-{secrets.token_hex(4)}')
-    with suppress(OSError):
-        for o in kept.parent.glob('.*.digits_cache-*'): # what a process left that was stopped while writing
-            if time.time()-o.stat().st_mtime>600: o.unlink()
-    with suppress(OSError):
-        try:
-            with open(new, 'xb') as f:
-                for part in (_head(x), x.numpy(), key, _crc(x)): f.write(part)
-            os.replace(new, kept)
-        finally: new.unlink(missing_ok=True)
+    note = json.dumps(note).encode()
+    with suppress(OSError), new_file(kept) as f:
+        for part in (_head(x), x.numpy(), note, _crc(x, note)): f.write(part)
 
-def _load_cached(path, files, convert):
-    kept,key = _kept_at(path),_key(path, files, convert)
-    x = None if key is None else _from_cache(kept, key, len(files))
-    if x is not None: return x
-    x = load_images(files, convert)
-    if key is not None and key==_key(path, files, convert): _into_cache(kept, key, x) # nobody wrote in the meantime
-    return x
+def _note(path, files, convert, counts):
+    "What tells whether the kept tensor is still that of these files: the key, and how to ask quickly."
+    start = len(str(path/'x'))-1
+    files = [o[start:] for o in files]
+    folders = [o for o,*_ in os.walk(path, followlinks=True)]
+    quiet = time.time()-max(os.stat(o).st_ctime for o in folders)>2 # what comes in the same moment has the same time
+    some = random.Random().sample(files, min(_asked, len(files)))
+    ask = [os.path.relpath(o, path) for o in folders]+some if quiet else []
+    return dict(key=_key(path, files, convert), counts=counts, ask=ask, told=_key(path, ask, convert))
+
+def _load_cached(path, names, convert, strict):
+    kept = _kept_at(path)
+    x,note = _from_cache(kept)
+    same = bool(note) and list(note['counts'])==names and note['told']==_key(path, note['ask'], convert)
+    if same and note['ask'] and not strict: return x,note['counts']
+    files,counts = _files(path, names)
+    now = _note(path, files, convert, counts)
+    if x is None or note['key']!=now['key']:
+        x = load_images(files, convert)
+        if now['key'] is None or now['key']!=_note(path, files, convert, counts)['key']: return x,counts # who wrote?
+    elif not now['ask'] or same and note['ask']: return x,counts
+    _into_cache(kept, x, now)
+    return x,counts
 
 # %% ../nbs/01_images.ipynb #96c36201
+def _files(path, names):
+    "The files of the classes, and how many each has. ValueError if one has none."
+    found = {o: _found(path/o) for o in names}
+    if empty := [o for o,fs in found.items() if not fs]: raise ValueError(f'{path} has no images of {", ".join(empty)}')
+    return [f for fs in found.values() for f in fs],{o: len(fs) for o,fs in found.items()}
+
 def load_folder(
     path:Path, # a folder with one folder a class in it
     classes:list[str]=None, # names of the folders to load; all, sorted, if None
     convert:bool=True, # make everything 8-bit grey; if False, refuse what isn't
-    cache:bool=True, # keep the pictures, decoded, beside `path`, for the next time? `DIGITS_FASTAI_CACHE=0` says no
+    cache=True, # keep the pictures, decoded, beside `path`, for the next time? 'strict': and look at every file then
 )->tuple[Tensor,Tensor,list[str]]: # x uint8 [N,H,W]; y int64 [N], indices into the names; the names, sorted
     "Pictures and labels of a folder of folders. ValueError if a class is missing, or a file isn't as it should be."
     path = Path(path)
@@ -166,14 +184,13 @@ def load_folder(
     names = there if classes is None else sorted({str(o) for o in classes})
     if missing := [o for o in names if o not in there] or ([] if names else ['any class']):
         raise ValueError(f'{path} has no folder for {", ".join(missing)}; it has {there or "none"}')
-    files = [_found(path/o) for o in names]
-    if empty := [o for o,fs in zip(names, files) if not fs]:
-        raise ValueError(f'{path} has no images of {", ".join(empty)}')
-    y = torch.arange(len(names)).repeat_interleave(torch.tensor([len(o) for o in files]))
-    files = [f for fs in files for f in fs]
-    if cache and names==there and os.getenv('DIGITS_FASTAI_CACHE', '1') not in ('','0'):
-        return _load_cached(path, files, convert), y, names
-    return load_images(files, convert), y, names
+    said = os.getenv('DIGITS_FASTAI_CACHE', '1')
+    if cache and names==there and said not in ('','0'):
+        x,counts = _load_cached(path, names, convert, 'strict' in (cache, said))
+    else:
+        files,counts = _files(path, names)
+        x = load_images(files, convert)
+    return x, torch.arange(len(names)).repeat_interleave(torch.tensor([counts[o] for o in names])), names
 
 # %% ../nbs/01_images.ipynb #f2220173
 def show_image(

@@ -230,8 +230,8 @@ class Learner:
         return self._listen()
 
     def _listen(self):
-        in_order = sorted(self.cbs, key=lambda cb: cb.order)
-        self._listeners = {e: [(cb, getattr(cb, e)) for cb in in_order if hasattr(cb, e)] for e in events}
+        cbs = sorted(self.cbs, key=lambda cb: cb.order)
+        self._listeners = {e: [(cb, f) for cb in cbs if (f := getattr(cb, e, None))] for e in events}
         return self
 
     @contextmanager

@@ -107,8 +107,7 @@ def accuracy(
     return (best==targ).float().mean()
 
 # %% ../nbs/05_losses.ipynb #f91ce804
-def _class_rows(preds, targets, name):
-    "The one-hot form of `targets`, after a look at both."
+def _look_at_labels(preds, targets, name):
     p,t = list(preds.shape),list(targets.shape)
     if preds.ndim!=2 or t!=p[:1]:
         raise ValueError(f'{name} was given outputs of shape {p} and labels of shape {t}: it takes one column a class, '
@@ -117,7 +116,11 @@ def _class_rows(preds, targets, name):
         raise ValueError(f'{name} was given labels of {targets.dtype}: it takes whole numbers from 0 on, labels.long()')
     if len(targets) and not (0<=targets.min() and targets.max()<p[1]):
         raise ValueError(f'{name} was given labels from {targets.min()} to {targets.max()} for {p[1]} columns')
-    return F.one_hot(targets.long(), p[1])
+
+def _class_rows(preds, targets, name):
+    "The one-hot form of `targets`, after a look at both."
+    _look_at_labels(preds, targets, name)
+    return F.one_hot(targets.long(), preds.shape[1])
 
 def _largest(p): return p.argmax(dim=1)
 
@@ -163,5 +166,5 @@ def cross_entropy(
     targets:Tensor, # labels, int64 in [0,C), [B]
 )->Tensor: # the loss, float, []
     "Mean of -log(probability of the true class). ValueError for other shapes or labels. Source: `F.cross_entropy`."
-    _class_rows(predictions, targets, 'cross_entropy')
+    _look_at_labels(predictions, targets, 'cross_entropy')
     return -log_softmax(predictions).gather(1, targets.long()[:,None])[:,0]

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 # %% ../nbs/05b_metrics.ipynb #457aad87
+def _mean(loss): return loss.mean() if loss.ndim else loss # to average one number is slow, and there is one a batch
+
 class AvgMetric:
     "Average of `func` over all items: each batch counts by its size. Source: `fastai.learner.AvgMetric`."
     def __init__(self,
@@ -52,7 +54,7 @@ class AvgLoss(AvgMetric):
         learn, # has the batch's `loss` and `yb` (a tuple of targets)
     ):
         "Take in one batch."
-        self.add(learn.loss.mean(), len(learn.yb[0]))
+        self.add(_mean(learn.loss), len(learn.yb[0]))
 
 # %% ../nbs/05b_metrics.ipynb #3f17fa53
 class AvgSmoothLoss(AvgMetric):
@@ -70,7 +72,7 @@ class AvgSmoothLoss(AvgMetric):
         learn, # has the batch's `loss`
     ):
         "Take in one batch."
-        loss = learn.loss.mean()
+        loss = _mean(learn.loss)
         self.val = torch.lerp(loss, self.val.to(loss), self.beta)
         self.count += 1
 

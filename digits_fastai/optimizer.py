@@ -68,7 +68,7 @@ class Optimizer:
         "One step, for every parameter that has a gradient."
         for group in self.param_groups:
             for p in group['params']:
-                if p.grad is not None: self.update(p, p.grad, self.state[p], group)
+                if (grad := p.grad) is not None: self.update(p, grad, self.state[p], group)
 
     def zero_grad(self, *args, **kwargs):
         "Forget all gradients."

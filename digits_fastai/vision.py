@@ -7,7 +7,7 @@ __all__ = ['resnet18_learner']
 
 # %% ../nbs/09_vision.ipynb #a802dfd0
 from pathlib import Path
-from urllib.error import URLError
+from pickle import UnpicklingError
 
 import torch.nn.functional as F
 
@@ -31,21 +31,27 @@ def resnet18_learner(
     train:str=None, # name of the training folder; `train`, else `training`, if None
     valid:str=None, # name of the validation folder; `valid`, else `testing`, if None
     num_workers:int=0, # processes that load pictures beside this one; 0 gives no trouble anywhere
+    n_in:int=3, # channels: 3 as fastai has it, all alike, or 1; a pretrained net's kernels are then summed
     **kwargs, # handed to fastai's `vision_learner`: opt_func, lr, wd, cbs, ps, …
 ): # a `fastai.learner.Learner`, not yet trained
     "fastai's resnet18 for a folder of images. FileNotFoundError, ValueError, DownloadError. Source: 'Going Deeper'."
-    from fastai.vision.all import ImageDataLoaders,resnet18,vision_learner
+    from fastai.vision.all import ImageDataLoaders,PILImage,PILImageBW,resnet18,vision_learner
     path = Path(path)
     train,valid = _part(path, train, ('train','training')),_part(path, valid, ('valid','testing'))
-    dls = ImageDataLoaders.from_folder(path, train=train, valid=valid, bs=batch_size, num_workers=num_workers)
-    try: return vision_learner(dls, resnet18, pretrained=pretrained, loss_func=loss_func or F.cross_entropy,
+    dls = ImageDataLoaders.from_folder(path, train=train, valid=valid, bs=batch_size, num_workers=num_workers,
+                                       img_cls=PILImageBW if n_in==1 else PILImage)
+    try: return vision_learner(dls, resnet18, pretrained=pretrained, loss_func=loss_func or F.cross_entropy, n_in=n_in,
                                metrics=accuracy if metrics is None else metrics, **kwargs)
-    except (URLError, ConnectionError, TimeoutError) as e: raise DownloadError(_by_hand(e)) from e
+    except (OSError,EOFError,RuntimeError,UnpicklingError) as e: # no network, a wrong or damaged file
+        if not pretrained: raise
+        raise DownloadError(_by_hand(e)) from e
 
 # %% ../nbs/09_vision.ipynb #8c8197bf
 def _by_hand(e):
     import torch
     from torchvision.models import ResNet18_Weights
-    return (f'the ImageNet weights could not be downloaded: {getattr(e, "reason", e)}. Ways out: use pretrained=False; '
-            f'or fetch {ResNet18_Weights.DEFAULT.url} by hand and put the file into '
-            f'{Path(torch.hub.get_dir())/"checkpoints"}')
+    url,folder = ResNet18_Weights.DEFAULT.url,Path(torch.hub.get_dir())/'checkpoints'
+    why = str(getattr(e, 'reason', e)).split('\n')[0]
+    there = 'remove the file, which is damaged, and' if (folder/url.split('/')[-1]).exists() else 'or'
+    return (f'the ImageNet weights could not be had: {why}. Ways out: use pretrained=False; {there} fetch {url} by '
+            f'hand and put it into {folder}')

@@ -1,7 +1,7 @@
 """Pictures: any PNG file as Pillow reads it, or an error that names it; one rule for all modes; a cache that can't lie.
 
 Where a check could be satisfied by code that does nothing, a twin breaks ours on purpose and sees the check fail."""
-import io,os,pickle,shutil,struct,subprocess,sys,tempfile,time,zlib
+import io,os,pickle,random,shutil,struct,subprocess,sys,tempfile,time,zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from hypothesis import Phase,given,settings,strategies as st
 from PIL import Image
 
 from conftest import python,run
-from digits_fastai import decode,images
+from digits_fastai import archives,decode,images
 from digits_fastai.images import image_files,load_folder,load_images
 
 signature = b'\x89PNG\r\n\x1a\n'
@@ -445,8 +445,73 @@ def test_a_stale_cache_is_noticed_and_rebuilt(what, folder, monkeypatch): check_
 
 @pytest.mark.parametrize('what', set(stale)-{'one more','one less'}) # the number of pictures is looked at, too
 def test_a_key_that_overlooks_changes_is_noticed(what, folder, monkeypatch):
-    monkeypatch.setattr(images, '_key', lambda path, files, convert: b'k'*32)
+    monkeypatch.setattr(images, '_key', lambda path, files, convert: 'k'*64)
     with pytest.raises(AssertionError): check_stale(folder, stale[what], monkeypatch)
+
+# A large folder isn't asked file by file. Five are "large" here, and the clock runs fast, so that folders seem old.
+
+@pytest.fixture
+def large(folder, monkeypatch):
+    monkeypatch.setattr(images, '_asked', 5)
+    monkeypatch.setattr(images.time, 'time', lambda real=time.time: real()+10)
+    load_folder(folder)
+    return folder
+
+def quick(folder, monkeypatch, **kwargs):
+    "Is the folder loaded without one look at all its files?"
+    walked = []
+    with monkeypatch.context() as m:
+        m.setattr(images, '_found', lambda o, real=images._found: walked.append(o) or real(o))
+        x,y,names = load_folder(folder, **kwargs)
+    assert torch.equal(y, torch.arange(2).repeat_interleave(torch.tensor([len(image_files(folder/c)) for c in '37'])))
+    return not walked,torch.equal(x, fresh(folder))
+
+def test_a_large_folder_is_asked_for_its_folders_and_some_files(large, monkeypatch):
+    ask = images._from_cache(kept_at(large))[1]['ask']
+    assert ask[0]=='.' and set(ask[1:3])=={'3','7'} and len(ask)==3+5
+    assert quick(large, monkeypatch)==(True,True) and quick(large, monkeypatch, cache='strict')==(False,True)
+    monkeypatch.setenv('DIGITS_FASTAI_CACHE', 'strict')
+    assert quick(large, monkeypatch)==(False,True)
+
+in_place = {'changed in place','changed in place and its time set back','changed in size','touched'}
+
+@pytest.mark.parametrize('what', set(stale)-in_place)
+def test_what_comes_goes_or_is_renamed_is_noticed_in_a_large_folder(what, large, monkeypatch):
+    check_stale(large, stale[what], monkeypatch)
+
+@pytest.mark.parametrize('what', in_place)
+@pytest.mark.skipif(sys.platform=='win32', reason='a time of change that cannot be set is kept on Unix only')
+def test_what_is_overwritten_in_a_large_folder_is_noticed_by_strict(what, large, monkeypatch):
+    monkeypatch.setenv('DIGITS_FASTAI_CACHE', 'strict')
+    check_stale(large, stale[what], monkeypatch)
+
+def test_one_file_that_is_overwritten_may_be_overlooked_and_all_may_not(large, monkeypatch):
+    "The price of not asking, as chapter 01 says; and what it buys."
+    ask = images._from_cache(kept_at(large))[1]['ask']
+    files = [o.relative_to(large).as_posix() for c in '37' for o in image_files(large/c)]
+    time.sleep(.02)
+    write(large/next(o for o in files if o not in ask), 99)
+    assert quick(large, monkeypatch)==(True,False)
+    assert quick(large, monkeypatch, cache='strict')==(False,True) and quick(large, monkeypatch)==(True,True)
+    time.sleep(.02)
+    for o in files: write(large/o, 55)
+    assert quick(large, monkeypatch)==(False,True)
+
+def test_folders_that_have_just_changed_are_not_believed(folder, monkeypatch):
+    monkeypatch.setattr(images, '_asked', 5)
+    load_folder(folder)
+    assert images._from_cache(kept_at(folder))[1]['ask']==[]
+    assert quick(folder, monkeypatch)==(False,True)
+    monkeypatch.setattr(images.time, 'time', lambda real=time.time: real()+10)
+    with watched(monkeypatch) as seen: assert quick(folder, monkeypatch)==(False,True) and not seen
+    assert quick(folder, monkeypatch)==(True,True)
+
+def test_the_draw_of_files_leaves_everybodys_dice_alone(folder, monkeypatch):
+    random.seed(3)
+    was = random.getstate(),torch.get_rng_state()
+    monkeypatch.setattr(images.time, 'time', lambda real=time.time: real()+10)
+    load_folder(folder)
+    assert random.getstate()==was[0] and torch.equal(torch.get_rng_state(), was[1])
 
 def test_times_alone_do_not_see_a_file_that_was_set_back(folder, monkeypatch):
     "Why the key has the time of change (ctime) as well: without, this is what would be lost."
@@ -521,7 +586,7 @@ def test_the_hostile_pickle_would_do_harm(folder, tmp_path):
     assert (tmp_path/'harm').exists()
 
 def test_without_a_checksum_a_flipped_bit_is_not_noticed(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(images, '_crc', lambda x: b'1234')
+    monkeypatch.setattr(images, '_crc', lambda x, note: b'1234')
     with pytest.raises(AssertionError): check_spoiled('a flipped bit in a pixel', folder, tmp_path, monkeypatch)
 
 def test_what_is_read_is_yours_to_change(folder):
@@ -596,7 +661,7 @@ def test_a_place_that_cannot_be_written_is_no_error(folder, monkeypatch):
     def read_only(file, mode='r', *args, **kwargs):
         if 'x' in mode or 'w' in mode: raise OSError(30, 'Read-only file system', str(file))
         return real(file, mode, *args, **kwargs)
-    monkeypatch.setattr(images, 'open', read_only, raising=False)
+    monkeypatch.setattr(archives, 'open', read_only, raising=False)
     assert torch.equal(load_folder(folder)[0], want) and not kept_at(folder).exists()
 
 @pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid()==0, reason='this user may write everywhere')
@@ -623,12 +688,15 @@ print(load_folder({str(folder)!r})[0].sum().item())
     assert said==['full',str(fresh(folder).sum().item())]
     assert sorted(o.name for o in folder.parent.iterdir())==['digits','try']
 
-def test_what_a_killed_writer_left_is_removed_in_time(folder):
-    old,new = (folder.parent/f'.digits.digits_cache-{o}' for o in ('0ld','new'))
+@pytest.mark.skipif(sys.platform=='win32', reason='needs locks on files')
+def test_what_a_killed_writer_left_is_removed(folder):
+    import fcntl
+    old,new = (folder.parent/f'..digits.digits_cache-{o}.tmp' for o in ('0123abcd','4567abcd'))
     for o in (old,new): o.write_bytes(b'half')
-    os.utime(old, (time.time()-3600,)*2)
-    load_folder(folder)
-    assert not old.exists() and new.exists(), 'what is old goes, what another process may be writing stays'
+    with open(new, 'rb') as f:
+        fcntl.flock(f, fcntl.LOCK_EX)
+        load_folder(folder)
+        assert not old.exists() and new.exists(), 'what the dead left goes, what another is writing stays'
 
 def test_processes_that_load_and_one_that_spoils_the_cache(folder):
     "Two readers that load again and again while a third process breaks the cache each time: all get the same."

@@ -76,7 +76,8 @@ def in_clean(clean, code, tmp_path): return run(clean, '-c', code, cwd=tmp_path,
 
 def test_the_wheel_holds_every_module_and_nothing_else(inside):
     modules = {k for k in inside if not re.match(r'[^/]+\.dist-info/', k)}
-    assert modules=={f'digits_fastai/{o.name}' for o in (root/'digits_fastai').glob('*.py')}
+    files = [*(root/'digits_fastai').glob('*.py'), *(root/'digits_fastai/static').iterdir()]
+    assert modules=={o.relative_to(root).as_posix() for o in files}
     assert {f'digits_fastai/{c.name}.py' for c in chapters}<=modules
     extra = {k.split('/', 1)[1] for k in inside}-{k.split('/', 1)[1] for k in modules}
     assert extra<={'METADATA','WHEEL','RECORD','top_level.txt','entry_points.txt','licenses/LICENSE','LICENSE'}
