@@ -231,7 +231,7 @@ def try_out(
     todo,errors = list(_trials if names is None else names),[]
     while todo:
         child = _python(f'from digits_fastai.doctor import run_trials; run_trials({todo!r})')
-        Thread(target=lambda: errors.append(child.stderr.read()), daemon=True).start() # or a full pipe would stop it
+        (reader := Thread(target=lambda: errors.append(child.stderr.read()), daemon=True)).start() # or a pipe is full
         try:
             for line in child.stdout:
                 if not line.startswith('["trying '): continue # somebody else's: some packages print when they start
@@ -240,6 +240,7 @@ def try_out(
                 todo.remove(name)
             code = child.wait()
         finally: child.kill() # whoever doesn't want to hear the rest
+        reader.join(9) # somebody else may hold the pipe open
         if todo and code: # it died, of the first that is left; the others get another chance
             name = todo.pop(0)
             how = f'the process that tried it ended with {"signal" if code<0 else "status"} {abs(code)}'

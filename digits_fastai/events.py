@@ -223,4 +223,6 @@ def noting_interrupts(
         signal.signal(signal.SIGINT, usual)
     signal.signal(signal.SIGINT, note)
     try: yield
-    finally: signal.signal(signal.SIGINT, usual)
+    finally:
+        signal.signal(signal.SIGINT, usual)
+        learn.interrupted = False # what comes afterwards, a validation say, is not meant

@@ -88,7 +88,7 @@ class FastRecipe:
     smoothing:float=.1 # share of the certainty that is spread over all classes, 0 to 1
 
 fast_recipes = {'3s': FastRecipe((8,16,48), .75, .02, 1), '12s': FastRecipe((16,32,64), 2, .02, 1, 256),
-           '60s': FastRecipe((16,64,128), 5, .015, 1)}
+                '60s': FastRecipe((16,64,128), 4, .015, 1)}
 
 class Stopwatch(Callback):
     "How long the training took, without validation: `secs` by the clock, `cpu_secs` of all cores together."

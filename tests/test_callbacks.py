@@ -803,6 +803,7 @@ def one(training, f=None):
     r,finite = learn.recorder,bool(learn.model.weight.isfinite().all())
     res = dict(heard=heard, cut=naps.begun-naps.ended, losses=len(r.losses), rows=len(r.values), finite=finite,
                fitting=learn.fitting)
+    learn.validate() # was not meant
     learn.fit(1)
     print(json.dumps({**res, 'again': len(learn.recorder.values)}), flush=True)
 

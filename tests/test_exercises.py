@@ -218,11 +218,11 @@ def test_solutions_are_done_and_wrong_answers_are_wrong(mine):
     answer(nb, one.number, one.solution.split('\n')[0])
     answer(nb, two.number, 'def error_rate(inp, targ): return (inp.argmax(1)==targ).float().mean()')
     seen = progress(mine)
-    assert [o.status for o in seen]==['to do','done','wrong'] and not seen
-    assert 'at: test_close' in seen[-1].said and seen.summary=='1 of 3 done, 1 wrong, 1 to do'
+    assert [o.status for o in seen]==['to do','to do','done','wrong'] and not seen
+    assert 'at: test_close' in seen[-1].said and seen.summary=='1 of 4 done, 1 wrong, 2 to do'
     assert json.loads(seen.to_json())['ok'] is False and json.loads(seen.to_json())['done']==1
     answer(nb, two.number, '\n'.join(two.solution.split('\n')[:-1]))
-    assert progress(mine) and progress(mine).summary=='2 of 3 done, 1 to do'
+    assert progress(mine) and progress(mine).summary=='2 of 4 done, 2 to do'
 
 @pytest.mark.parametrize('code,word', [
     ('def chain(words):\n    while True: pass', 'no end within 2 s'), ('while True: pass', 'no end within 2 s'),
