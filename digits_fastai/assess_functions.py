@@ -113,11 +113,13 @@ def _same_inputs(fn, kind):
     if not all(map(torch.equal, (p, t), _items(kind))):
         raise Wrong('inputs as they were', 'they have changed', cause='an operation in place: a name that ends in _')
 
-def _function(fn, kinds, like, what):
+def _function(fn, kinds, like, what, limit):
+    "Whom to ask, whom to hold it against, what both take, and the examination."
     if isinstance(fn, type) and issubclass(fn, nn.Module): fn = fn()
-    if callable(like): return fn,like,'classes'
-    if like not in kinds: raise ValueError(f'like={like!r} was given: it is one of {", ".join(kinds)}, or a function')
-    return fn,*kinds[like]
+    if callable(like): name,ref,kind = getattr(like, '__name__', 'as given'),like,'classes'
+    elif like in kinds: name,(ref,kind) = like,kinds[like]
+    else: raise ValueError(f'like={like!r} was given: it is one of {", ".join(kinds)}, or a function')
+    return fn,ref,kind,Exam(fn, f'{what} ({name})', limit)
 
 # %% ../nbs/11_assess_functions.ipynb #d7a7ce49
 def check_loss(
@@ -126,8 +128,7 @@ def check_loss(
     limit:float=5., # seconds a property may take
 )->Report:
     "Hold a loss against PyTorch's, in value and gradient. ValueError if nobody knows `like`."
-    fn,ref,kind = _function(fn, losses, like, 'loss')
-    exam = Exam(fn, f'loss ({like if isinstance(like, str) else getattr(like, "__name__", "as given")})', limit)
+    fn,ref,kind,exam = _function(fn, losses, like, 'loss', limit)
     see = '05_losses: ' + ('Cross-entropy' if kind=='classes' else 'mnist_loss')
     def number():
         got = fn(*_items(kind))
@@ -222,8 +223,7 @@ def check_metric(
     limit:float=5., # seconds a property may take
 )->Report:
     "Hold a metric against fastai's. ValueError if nobody knows `like`."
-    fn,ref,kind = _function(fn, metrics, like, 'metric')
-    exam = Exam(fn, f'metric ({like if isinstance(like, str) else getattr(like, "__name__", "as given")})', limit)
+    fn,ref,kind,exam = _function(fn, metrics, like, 'metric', limit)
     see = '05_losses: Two accuracies'
     ref(*_items(kind)) # fastai is loaded before the clock runs
     if hasattr(fn, 'accumulate'):

@@ -25,6 +25,7 @@ from .learner import Learner
 from .losses import accuracy,cross_entropy
 from .optimizer import Adam
 from .predict import Reader,known_models,load_reader
+from .randomness import no_random
 from .ten_digits import TenDigits,ten_digits
 from .weights import read_tensors
 import digits_fastai.schedules # hangs fit_one_cycle on the Learner
@@ -150,8 +151,7 @@ def train_quick(
     "Train a model for the page in one quick cycle, and export it, whole or not at all. ValueError, OSError."
     if name not in quick_models: raise ValueError(f'{name!r} was given: there are {", ".join(quick_models)}')
     (kind,args),few = quick_models[name],len(data.x)<10_000
-    with torch.random.fork_rng(): # the dice of whoever asks for a model stay where they are
-        torch.manual_seed(seed)
+    with no_random(seed): # the dice of whoever asks for a model stay where they are
         model = page_models()[kind](**args)
         if name=='pixel similarity': model.means.copy_(mean_digits(data.x.view(-1,28,28), data.y))
         adam = partial(Adam, mom=.8, sqr_mom=.95)

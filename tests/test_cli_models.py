@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from conftest import in_a_terminal,run
+from test_check import good
 from test_cli import digits,one_sentence,start
 from test_offline import no_sockets
 
@@ -219,20 +220,9 @@ def test_the_page_is_served_until_ctrl_c(ten, alone):
     finally: p.kill()
     assert p.returncode==0 and 'closed' in out and 'Traceback' not in err
 
-sgd = '''
-import torch
-class SGD:
-    def __init__(self, params, lr): self.params,self.lr = list(params),lr
-    def step(self):
-        with torch.no_grad():
-            for p in self.params: p -= self.lr*p.grad
-    def zero_grad(self):
-        for p in self.params: p.grad = None
-'''
-
 def test_check_tells_right_from_wrong_by_its_status(tmp_path):
-    (tmp_path/'right.py').write_text(sgd)
-    (tmp_path/'wrong.py').write_text(sgd.replace('-=', '+='))
+    (tmp_path/'right.py').write_text(good)
+    (tmp_path/'wrong.py').write_text(good.replace('-=', '+='))
     assert digits('check', 'right.py', cwd=tmp_path).returncode==0
     res = digits('check', 'wrong.py', '--json', ok=False, cwd=tmp_path)
     assert res.returncode==1 and 'wrong' in [o['verdict'] for r in json.loads(res.stdout) for o in r['findings']]
