@@ -31,6 +31,8 @@ def _same_shape(preds, targets, name):
                      f'against each other, and every prediction compared with every target. Fix: {fix}.')
 
 # %% ../nbs/05_losses.ipynb #3ad0a0a9
+def _plain(t): return t if type(t) is Tensor else t.as_subclass(Tensor) # fastai's kinds of tensor don't mix
+
 def loss_function(
     activation=None, # from raw outputs to probabilities; None where there are none
     decodes=None, # from probabilities to decisions
@@ -39,7 +41,7 @@ def loss_function(
     def decorate(f):
         @wraps(f)
         def loss(predictions, targets, reduction=None):
-            each = f(predictions.as_subclass(Tensor), targets.as_subclass(Tensor)) # fastai's kinds of tensor don't mix
+            each = f(_plain(predictions), _plain(targets))
             how = reduction or loss.reduction
             if how=='mean': return each.mean()
             if how not in ('sum','none'):
@@ -114,8 +116,8 @@ def _look_at_labels(preds, targets, name):
                          f'[B,C], and one label a row, [B]' + ('. Fix: labels.squeeze(1)' if t==[*p[:1],1] else ''))
     if targets.is_floating_point() or targets.dtype==torch.bool:
         raise ValueError(f'{name} was given labels of {targets.dtype}: it takes whole numbers from 0 on, labels.long()')
-    if len(targets) and not (0<=targets.min() and targets.max()<p[1]):
-        raise ValueError(f'{name} was given labels from {targets.min()} to {targets.max()} for {p[1]} columns')
+    low,high = map(int, targets.aminmax()) if len(targets) else (0,0)
+    if low<0 or high>=p[1]: raise ValueError(f'{name} was given labels from {low} to {high} for {p[1]} columns')
 
 def _class_rows(preds, targets, name):
     "The one-hot form of `targets`, after a look at both."
@@ -138,7 +140,7 @@ def softmax(
     dim:int=-1, # the axis that holds the classes
 )->Tensor: # the same shape, positive, summing to 1 along `dim`
     "exp(x) over its sum, without overflow. Source: the book's chapter 5, 'Softmax'; `torch.softmax`."
-    e = (x-x.amax(dim, keepdim=True).detach()).exp()
+    e = (x-x.detach().amax(dim, keepdim=True)).exp()
     return e/e.sum(dim, keepdim=True)
 
 def log_softmax(
@@ -146,7 +148,7 @@ def log_softmax(
     dim:int=-1, # the axis that holds the classes
 )->Tensor: # the same shape, 0 or less
     "The logarithm of `softmax`, by log-sum-exp: finite where the probability itself is too small to be written down."
-    x = x-x.amax(dim, keepdim=True).detach()
+    x = x-x.detach().amax(dim, keepdim=True)
     return x-x.exp().sum(dim, keepdim=True).log()
 
 def _softmax_rows(x): return softmax(x, dim=1)
@@ -167,4 +169,5 @@ def cross_entropy(
 )->Tensor: # the loss, float, []
     "Mean of -log(probability of the true class). ValueError for other shapes or labels. Source: `F.cross_entropy`."
     _look_at_labels(predictions, targets, 'cross_entropy')
-    return -log_softmax(predictions).gather(1, targets.long()[:,None])[:,0]
+    x = predictions-predictions.detach().amax(1, keepdim=True)
+    return x.exp().sum(1, keepdim=True).log() - x.gather(1, targets.long()[:,None]) # [B,1]

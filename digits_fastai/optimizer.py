@@ -63,12 +63,12 @@ class Optimizer:
 
     params = property(lambda self: [p for g in self.param_groups for p in g['params']])
 
-    @torch.no_grad()
     def step(self, *args, **kwargs):
         "One step, for every parameter that has a gradient."
-        for group in self.param_groups:
-            for p in group['params']:
-                if (grad := p.grad) is not None: self.update(p, grad, self.state[p], group)
+        with torch.no_grad():
+            for group in self.param_groups:
+                for p in group['params']:
+                    if (grad := p.grad) is not None: self.update(p, grad, self.state[p], group)
 
     def zero_grad(self, *args, **kwargs):
         "Forget all gradients."
