@@ -107,8 +107,9 @@ def time_limit(
 ):
     "Raise `TooLong` in the block when its time is up, and again until it listens; in any thread, on any system."
     over,me,here = False,threading.current_thread(),sys._getframe().f_code
+    deaf = 'contextlib','weakref','_weakrefset' # what is raised when a weak reference dies is printed and forgotten
     def listens(frame): # not while we, or `with` itself, are cleaning up: an alarm that rings then is never turned off
-        if over or frame is None or frame.f_globals.get('__name__')=='contextlib': return False
+        if over or frame is None or frame.f_globals.get('__name__') in deaf: return False
         while frame and frame.f_code is not here: frame = frame.f_back
         return frame is None
     def ring(_, frame):

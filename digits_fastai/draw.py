@@ -9,7 +9,6 @@ __all__ = ['quick_models', 'redraw', 'to_grey', 'to_ink', 'crop_ink', 'fit_box',
 # %% ../nbs/13_draw.ipynb #72e95088
 import io,warnings
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +17,16 @@ from PIL import Image
 from torch import Tensor,nn
 
 from .baseline import mean_digits,mse_distance
+from .convolutions import quick_adam,quick_cycle
 from .dataloaders import part_folder
 from .download import cache_folder,digits_path,is_standin
 from .images import image_files,load_folder
 from .learner import Learner
 from .losses import accuracy,cross_entropy
-from .optimizer import Adam
 from .predict import Reader,known_models,load_reader
 from .randomness import no_random
 from .ten_digits import TenDigits,ten_digits
 from .weights import read_tensors
-import digits_fastai.schedules # hangs fit_one_cycle on the Learner
 
 # %% ../nbs/13_draw.ipynb #a35d42e3
 def redraw(
@@ -154,10 +152,8 @@ def train_quick(
     with no_random(seed): # the dice of whoever asks for a model stay where they are
         model = page_models()[kind](**args)
         if name=='pixel similarity': model.means.copy_(mean_digits(data.x.view(-1,28,28), data.y))
-        adam = partial(Adam, mom=.8, sqr_mom=.95)
-        learn = Learner(data.dls(32 if few else 256), model, cross_entropy, adam, metrics=accuracy)
-        with learn.no_logging(), nullcontext() if progress else learn.no_bar():
-            learn.fit_one_cycle(8 if few else 1, .02, moms=(.8,.8,.8))
+        learn = Learner(data.dls(32 if few else 256), model, cross_entropy, quick_adam, metrics=accuracy)
+        with learn.no_logging(), nullcontext() if progress else learn.no_bar(): quick_cycle(learn, 8 if few else 1)
     about = (f'{name}, quickly trained on {"scikit-learn digits" if is_standin(data.path) else "MNIST"}, for a page to '
              'draw on. Its accuracy is that of the test set, by which nothing was chosen.')
     return learn.export(folder, kind, page_models(), args, about=about)

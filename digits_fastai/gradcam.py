@@ -79,6 +79,6 @@ def show_maps(
     "Pictures with maps laid over them, each scaled to its own largest number."
     axs = show_images(x, titles, **kwargs)
     maps = F.interpolate(maps[:,None], x.shape[-2:], mode='bilinear').detach().cpu()[:,0]
-    for ax,m in zip(axs, maps/maps.amax((1,2), keepdim=True).clamp_min(1e-9)):
-        ax.imshow(m, cmap='inferno', alpha=.6, vmin=0, vmax=1)
+    maps = maps/maps.amax((1,2), keepdim=True).clamp_min(1e-9)
+    for ax,m in zip(axs, maps.numpy()): ax.imshow(m, cmap='inferno', alpha=.6, vmin=0, vmax=1)
     return axs

@@ -10,13 +10,14 @@ __all__ = ['all_rungs', 'quick_rungs', 'long_runs', 'TwoDigits', 'two_digits', '
 # %% ../nbs/10_ladder.ipynb #ba72488a
 import time
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor
 
-from .baseline import NearestMean
+from .baseline import NearestMean,class_accuracies
 from .dataloaders import DataLoaders,part_folder
 from .events import Callback,CancelFitException
 from .images import load_folder
@@ -72,8 +73,8 @@ def pixel_similarity(
 )->tuple[float,int]: # mean of the two classes' accuracies, epochs
     "The nearest mean digit, by L1. Source: the book, 'Pixel Similarity'."
     x,vx = (o.view(-1,28,28) for o in (data.x,data.valid_x))
-    correct = NearestMean().fit(x, data.y[:,0]).predict(vx)[:,None]==data.valid_y
-    return sum(correct[data.valid_y==c].float().mean().item() for c in (0,1))/2,0
+    pred = NearestMean().fit(x, data.y[:,0]).predict(vx)
+    return class_accuracies(pred, data.valid_y[:,0], 2).mean().item(),0
 
 # %% ../nbs/10_ladder.ipynb #ea4c0a7e
 def linear_by_hand(
@@ -118,6 +119,7 @@ def resnet18_one_cycle(
     data:TwoDigits, # the pictures; it reads them again from their folder
     epochs:int=1, # walks through the training set
     lr:float=.1, # highest learning rate of the cycle
+    steps:int=80, # at least; with few pictures there are more epochs
 )->tuple[float,int]: # accuracy, epochs
     "resnet18 from scratch, by fastai. Source: the book, 'Going Deeper'."
     with TemporaryDirectory() as tmp: # a folder with these two classes only, made of links
@@ -125,7 +127,8 @@ def resnet18_one_cycle(
             (Path(tmp)/part).mkdir()
             there = part_folder(data.path, None, names).absolute()
             for c in data.classes: (Path(tmp)/part/c).symlink_to(there/c, target_is_directory=True)
-        learn = resnet18_learner(tmp)
+        learn = resnet18_learner(tmp, batch_size=min(64, len(data.x)))
+        epochs = max(epochs, ceil(steps/len(learn.dls.train)))
         with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(epochs, lr)
     return learn.recorder.values[-1][2],epochs
 

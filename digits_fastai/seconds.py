@@ -9,19 +9,16 @@ __all__ = ['fast_recipes', 'fast_net', 'shift', 'Shift', 'Portion', 'FastRecipe'
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain,islice,repeat
 
 import torch
 from torch import Tensor,nn
 
-from .convolutions import Pictures,conv_block,windows
+from .convolutions import Pictures,conv_block,quick_adam,quick_cycle,windows
 from .events import Callback
 from .learner import Learner
 from .losses import accuracy
-from .optimizer import Adam
 from .ten_digits import TenDigits
-import digits_fastai.schedules # hangs fit_one_cycle on the Learner
 
 # %% ../nbs/10c_seconds.ipynb #22c1fb65
 def fast_net(
@@ -87,7 +84,7 @@ class FastRecipe:
     batch_size:int=128 # pictures a batch
     smoothing:float=.1 # share of the certainty that is spread over all classes, 0 to 1
 
-fast_recipes = {'3s': FastRecipe((8,16,48), .75, .02, 1), '12s': FastRecipe((16,32,64), 2, .02, 1, 256),
+fast_recipes = {'3s': FastRecipe((8,16,48), .75, .02, 1), '12s': FastRecipe((8,32,64), 2, .02, 1),
                 '60s': FastRecipe((16,64,128), 4, .015, 1)}
 
 class Stopwatch(Callback):
@@ -112,7 +109,6 @@ def train_fast(
     dls = data.dls(recipe.batch_size)
     dls.train = Portion(dls.train, recipe.epochs)
     model,loss = fast_net(len(data.classes), recipe.widths),nn.CrossEntropyLoss(label_smoothing=recipe.smoothing)
-    learn = Learner(dls, model, loss, partial(Adam, mom=.8, sqr_mom=.95), metrics=accuracy,
-                    cbs=[Stopwatch(), Shift(recipe.shift)])
-    with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, recipe.lr, moms=(.8,.8,.8), cbs=cbs)
+    learn = Learner(dls, model, loss, quick_adam, metrics=accuracy, cbs=[Stopwatch(), Shift(recipe.shift)])
+    with learn.no_bar(), learn.no_logging(), learn.added_cbs(cbs): quick_cycle(learn, lr=recipe.lr)
     return learn

@@ -2,6 +2,7 @@
 import csv,json,os,random,re,signal,sys,threading,time,warnings
 from functools import lru_cache,partial
 from pathlib import Path
+from weakref import WeakSet
 from xml.etree import ElementTree
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 import zoo
 from conftest import notebooks
+from digits_fastai.assess import TooLong,time_limit
 from digits_fastai.check import (
     Report,check_file,check_loss,check_metric,check_optimizer,check_piece,grade,kind_of,kinds)
 
@@ -226,6 +228,16 @@ def test_one_row_a_student(tmp_path):
     assert rows['ann']['optimizer']=='right' and rows['bo']['optimizer']=='wrong' and rows['cy']['optimizer']==''
     assert rows['bo']['first mistake']=='SGD: the first step' and rows['ann']['first mistake']==''
     assert 'can be run' in rows['di']['first mistake']
+
+def test_the_alarm_does_not_ring_while_a_weak_reference_dies(monkeypatch):
+    "What is raised in its callback is lost, and Python prints that it was."
+    lost,kept = [],WeakSet()
+    monkeypatch.setattr(sys, 'unraisablehook', lambda o: lost.append(str(o.exc_type)))
+    class Thing: pass
+    for _ in range(20):
+        with pytest.raises(TooLong), time_limit(.01):
+            while True: kept.add(Thing())
+    assert not lost
 
 def test_what_cannot_be_interrupted_or_ends_python_is_a_finding(tmp_path):
     kills = 'import os\ndef mse(p, t): return (p-t).pow(2).mean()\ndef mnist_loss(p, t): os._exit(3)\n'
