@@ -232,7 +232,7 @@ mutants = [
     ('the field does not grow with the stride', fields, 'step*stride', 'step'),
     ('the field grows after the stride', fields, 'size,step = size + (k-1)*step,step*stride',
      'step = step*stride; size = size + (k-1)*step'),
-    ('pictures are turned', same_net, '.permute(0,3,1,2)\n\ndef', '.permute(0,3,2,1)\n\ndef'),
+    ('pictures are turned', same_net, '.permute(0,3,1,2) #', '.permute(0,3,2,1) #'),
     ('the second block does not pool', same_net, 'conv_block(width, 2*width, pool=2)', 'conv_block(width, 2*width)'),
     ('no ReLU', same_net, 'nn.BatchNorm2d(n_out), nn.ReLU()]', 'nn.BatchNorm2d(n_out), nn.Identity()]'),
     ('looking inside leaves evaluation on', same_net, 'm.training = training', 'pass'),

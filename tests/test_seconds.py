@@ -195,7 +195,7 @@ mutants = {
     'the mean, not the largest': ('nn.MaxPool2d(2)', 'nn.AvgPool2d(2)'),
     'the seed is forgotten': ('    torch.manual_seed(seed)\n', ''),
     'the whole loader': ('Portion(dls.train, recipe.epochs)', 'Portion(dls.train, 1)'),
-    'a constant rate': ('fit_one_cycle(1, recipe.lr, moms=(.8,.8,.8), cbs=cbs)', 'fit(1, recipe.lr, cbs=cbs)'),
+    'a constant rate': ('quick_cycle(learn, lr=recipe.lr)', 'learn.fit(1, recipe.lr)'),
 }
 
 def broken(old, new):
