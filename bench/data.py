@@ -3,7 +3,7 @@ from functools import lru_cache
 
 import torch
 
-from digits_fastai.dataloaders import part_folder
+from digits_fastai.images import part_folder
 from digits_fastai.download import digits_path
 from digits_fastai.images import load_folder
 

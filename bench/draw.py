@@ -10,7 +10,7 @@ from PIL import Image
 from digits_fastai.download import digits_path
 from digits_fastai.draw import quick_readers,redraw
 from digits_fastai.images import load_folder
-from digits_fastai.dataloaders import part_folder
+from digits_fastai.images import part_folder
 
 people,pause = 50,.12 # the page asks again that many seconds after it has been answered, while somebody draws
 root = Path(__file__).resolve().parents[1]

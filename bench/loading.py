@@ -7,7 +7,7 @@ import torch
 from fastai.torch_core import tensor # the book's: of a picture, too
 from PIL import Image
 
-from digits_fastai.dataloaders import part_folder
+from digits_fastai.images import part_folder
 from digits_fastai.download import digits_path
 from digits_fastai.images import image_files,load_folder
 from .measure import growth,met,peak,row,take_turns

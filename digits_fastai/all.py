@@ -7,39 +7,42 @@ __all__ = ['URLs', 'cache_folder', 'path_stats', 'DownloadError', 'verify', 'dow
            'standin_path', 'digits_path', 'mnist_only', 'ArchiveError', 'unpack', 'image_files', 'load_images',
            'load_folder', 'show_image', 'show_images', 'read_idx', 'write_idx', 'mnist_arrays', 'idx_to_csv',
            'read_csv', 'contact_sheet', 'forms', 'digit_arrays', 'convert_folder', 'mean_digits', 'l1_distance',
-           'mse_distance', 'rmse_distance', 'NearestMean', 'plot_function', 'gv', 'Dataset', 'BatchSampler', 'collate',
-           'DataLoader', 'default_device', 'to_device', 'in_order', 'random_split', 'part_folder', 'DataLoaders',
-           'set_seed', 'random_states', 'set_random_states', 'no_random', 'norm_layers', 'BasicOptim', 'Optimizer',
-           'SGD', 'Adam', 'spread', 'groups_for', 'get_hyper', 'set_hyper', 'opt_lr', 'set_opt_lr', 'is_norm',
-           'note_norms_and_biases', 'as_fastai', 'sigmoid', 'loss_function', 'mnist_loss', 'activation_of', 'mse',
-           'batch_accuracy', 'accuracy', 'sigmoid_mse', 'softmax', 'log_softmax', 'softmax_mse', 'cross_entropy',
-           'AvgMetric', 'AvgLoss', 'AvgSmoothLoss', 'batch_events', 'events', 'cancellations', 'CancelStepException',
-           'CancelBackwardException', 'CancelBatchException', 'CancelTrainException', 'CancelValidException',
-           'CancelEpochException', 'CancelFitException', 'Callback', 'TrainEvalCallback', 'Recorder', 'Table',
-           'ProgressCallback', 'GatherPredsCallback', 'blame', 'noting_interrupts', 'FunctionModel', 'Learner',
-           'shapes_agree', 'ShapeGuard', 'StepGuard', 'NaNGuard', 'GradientClip', 'GradientAccumulation',
-           'MixedPrecision', 'as_it_was', 'LRFinder', 'valley', 'slide', 'minimum', 'steep', 'SchedLin', 'SchedCos',
-           'SchedExp', 'SchedNo', 'sched_lin', 'sched_cos', 'sched_exp', 'sched_no', 'SchedPoly', 'combine_scheds',
-           'combined_cos', 'ParamScheduler', 'write_whole', 'read_tensors', 'check_weights', 'load_learner', 'Resume',
-           'Checkpoint', 'Tracker', 'EarlyStopping', 'SaveBest', 'hypers', 'CSVLog', 'run_config', 'WandB', 'read_run',
-           'item_losses', 'decode', 'ClassificationInterpretation', 'Hook', 'Hooks', 'hook_outputs', 'layers',
-           'untouched', 'Summary', 'ActivationStats', 'relu', 'linear_model', 'simple_net', 'weight_images',
-           'output_size', 'receptive_field', 'windows', 'conv2d', 'max_pool2d', 'BatchNorm', 'Dropout', 'conv_block',
-           'Pictures', 'conv_net', 'activations', 'ResBlock', 'resnet18_learner', 'AdaptiveConcatPool2d', 'cnn_head',
-           'resnet8', 'Normalize', 'make_cnn', 'cnn_groups', 'new_head', 'saliency', 'grad_cam', 'show_maps',
-           'known_models', 'as_pictures', 'Reader', 'load_reader', 'predict_files', 'export_reader', 'all_rungs',
-           'quick_rungs', 'long_runs', 'TwoDigits', 'two_digits', 'guess', 'pixel_similarity', 'linear_by_hand',
-           'linear_learner', 'simple_net_learner', 'resnet18_one_cycle', 'climb', 'ladder', 'plot_ladder',
-           'ReachTarget', 'long_run', 'ten_rungs', 'quick_ten_rungs', 'TenDigits', 'ten_digits', 'sigmoid_net',
-           'naive_bayes', 'decision_tree', 'nearest_neighbours', 'pair_map', 'ten_guess', 'conv_net_one_cycle',
-           'full_ladder', 'most_confused', 'fast_recipes', 'fast_net', 'shift', 'Shift', 'Portion', 'FastRecipe',
-           'Stopwatch', 'train_fast', 'kinds', 'kind_of', 'find_pieces', 'check_piece', 'check_file', 'grade',
-           'Finding', 'Report', 'check_dataset', 'check_dataloader', 'check_loss', 'check_metric', 'check_optimizer',
-           'check_learner', 'check_untar', 'check_conv', 'affine', 'augment', 'Augment', 'seed_spread', 'difference',
-           'plot_spread', 'stratified_folds', 'check_folds', 'cross_validate', 'code_version', 'Experiment', 'compare',
-           'plot_runs', 'grid', 'search', 'quick_models', 'redraw', 'to_grey', 'to_ink', 'crop_ink', 'fit_box',
-           'centre_mass', 'prepare', 'MeanModel', 'page_models', 'train_quick', 'models_folder', 'quick_readers',
-           'read_drawing', 'evaluate', 'np', 'pd', 'plt', 'matplotlib', 'torch', 'nn', 'F', 'string', 'random', 'math',
+           'mse_distance', 'rmse_distance', 'NearestMean', 'class_accuracies', 'plot_function', 'gv', 'Dataset',
+           'BatchSampler', 'collate', 'DataLoader', 'default_device', 'to_device', 'in_order', 'random_split',
+           'part_folder', 'DataLoaders', 'set_seed', 'random_states', 'set_random_states', 'no_random', 'norm_layers',
+           'BasicOptim', 'Optimizer', 'SGD', 'Adam', 'spread', 'groups_for', 'get_hyper', 'set_hyper', 'opt_lr',
+           'set_opt_lr', 'is_norm', 'note_norms_and_biases', 'as_fastai', 'sigmoid', 'loss_function', 'mnist_loss',
+           'activation_of', 'mse', 'batch_accuracy', 'accuracy', 'sigmoid_mse', 'softmax', 'log_softmax', 'softmax_mse',
+           'cross_entropy', 'AvgMetric', 'AvgLoss', 'AvgSmoothLoss', 'batch_events', 'events', 'cancellations',
+           'CancelStepException', 'CancelBackwardException', 'CancelBatchException', 'CancelTrainException',
+           'CancelValidException', 'CancelEpochException', 'CancelFitException', 'Callback', 'TrainEvalCallback',
+           'Recorder', 'Table', 'ProgressCallback', 'GatherPredsCallback', 'blame', 'noting_interrupts',
+           'FunctionModel', 'Learner', 'shapes_agree', 'ShapeGuard', 'StepGuard', 'NaNGuard', 'GradientClip',
+           'GradientAccumulation', 'MixedPrecision', 'as_it_was', 'LRFinder', 'valley', 'slide', 'minimum', 'steep',
+           'SchedLin', 'SchedCos', 'SchedExp', 'SchedNo', 'sched_lin', 'sched_cos', 'sched_exp', 'sched_no',
+           'SchedPoly', 'combine_scheds', 'combined_cos', 'ParamScheduler', 'write_whole', 'read_tensors',
+           'check_weights', 'load_learner', 'Resume', 'Checkpoint', 'Tracker', 'EarlyStopping', 'SaveBest', 'hypers',
+           'CSVLog', 'run_config', 'WandB', 'read_run', 'item_losses', 'decode', 'ClassificationInterpretation', 'Hook',
+           'Hooks', 'hook_outputs', 'layers', 'untouched', 'Summary', 'ActivationStats', 'relu', 'linear_model',
+           'simple_net', 'weight_images', 'quick_adam', 'quick_lr', 'output_size', 'receptive_field', 'windows',
+           'conv2d', 'max_pool2d', 'BatchNorm', 'Dropout', 'conv_block', 'Pictures', 'conv_net', 'activations',
+           'quick_cycle', 'ResBlock', 'resnet18_learner', 'AdaptiveConcatPool2d', 'cnn_head', 'resnet8', 'Normalize',
+           'make_cnn', 'cnn_groups', 'new_head', 'saliency', 'grad_cam', 'show_maps', 'known_models', 'as_pictures',
+           'Reader', 'load_reader', 'predict_files', 'export_reader', 'all_rungs', 'quick_rungs', 'long_runs',
+           'TwoDigits', 'two_digits', 'guess', 'pixel_similarity', 'linear_by_hand', 'linear_learner',
+           'simple_net_learner', 'resnet18_one_cycle', 'climb', 'ladder', 'plot_ladder', 'ReachTarget', 'long_run',
+           'ten_rungs', 'quick_ten_rungs', 'TenDigits', 'ten_digits', 'sigmoid_net', 'naive_bayes', 'decision_tree',
+           'nearest_neighbours', 'pair_map', 'measure_once', 'ten_guess', 'conv_net_one_cycle', 'full_ladder',
+           'most_confused', 'fast_recipes', 'fast_net', 'shift', 'Shift', 'Portion', 'FastRecipe', 'Stopwatch',
+           'train_fast', 'kinds', 'kind_of', 'find_pieces', 'check_piece', 'check_file', 'grade', 'Finding', 'Report',
+           'check_dataset', 'check_dataloader', 'check_loss', 'check_metric', 'check_optimizer', 'check_learner',
+           'check_untar', 'check_conv', 'affine', 'augment', 'Augment', 'seed_spread', 'difference', 'plot_spread',
+           'stratified_folds', 'check_folds', 'cross_validate', 'code_version', 'Experiment', 'compare', 'plot_runs',
+           'grid', 'search', 'quick_models', 'redraw', 'to_grey', 'to_ink', 'crop_ink', 'fit_box', 'centre_mass',
+           'prepare', 'MeanModel', 'page_models', 'train_quick', 'models_folder', 'quick_readers', 'read_drawing',
+           'evaluate', 'share', 'Shares', 'all_sum', 'sync_norm', 'Distributed', 'is_main', 'distributed',
+           'MappedDataset', 'mapped_folder', 'shard_samples', 'index_shards', 'write_shards', 'shuffle_window',
+           'ShardLoader', 'np', 'pd', 'plt', 'matplotlib', 'torch', 'nn', 'F', 'string', 'random', 'math',
            'CategoryBlock', 'CrossEntropyLossFlat', 'DataBlock', 'GrandparentSplitter', 'Image', 'ImageBlock',
            'ImageDataLoaders', 'L', 'PILImage', 'PILImageBW', 'Path', 'Resize', 'array', 'aug_transforms',
            'cnn_learner', 'error_rate', 'expect_fail', 'first', 'get_image_files', 'itemgetter', 'models',
@@ -53,7 +56,7 @@ from .download import (
 from .images import image_files,load_images,load_folder,show_image,show_images
 from .formats import read_idx,write_idx,mnist_arrays,idx_to_csv,read_csv,contact_sheet
 from .convert import forms,digit_arrays,convert_folder
-from .baseline import mean_digits,l1_distance,mse_distance,rmse_distance,NearestMean
+from .baseline import mean_digits,l1_distance,mse_distance,rmse_distance,NearestMean,class_accuracies
 from .drawing import plot_function,gv
 from digits_fastai.dataloaders import (
     Dataset,BatchSampler,collate,DataLoader,default_device,to_device,in_order,random_split,part_folder,
@@ -84,9 +87,9 @@ from .tracking import hypers,CSVLog,run_config,WandB,read_run
 from .interpretation import item_losses,decode,ClassificationInterpretation
 from .inspection import Hook,Hooks,hook_outputs,layers,untouched,Summary,ActivationStats
 from .models import relu,linear_model,simple_net,weight_images
-from digits_fastai.convolutions import (
-    output_size,receptive_field,windows,conv2d,max_pool2d,BatchNorm,Dropout,conv_block,Pictures,conv_net,
-    activations,ResBlock)
+from .convolutions import (
+    quick_adam,quick_lr,output_size,receptive_field,windows,conv2d,max_pool2d,BatchNorm,Dropout,
+    conv_block,Pictures,conv_net,activations,quick_cycle,ResBlock)
 from .vision import resnet18_learner
 from .transfer import AdaptiveConcatPool2d,cnn_head,resnet8,Normalize,make_cnn,cnn_groups,new_head
 from .gradcam import saliency,grad_cam,show_maps
@@ -96,7 +99,7 @@ from .ladder import (
     linear_learner,simple_net_learner,resnet18_one_cycle,climb,ladder,plot_ladder,ReachTarget,long_run)
 from .ten_digits import (
     ten_rungs,quick_ten_rungs,TenDigits,ten_digits,sigmoid_net,naive_bayes,decision_tree,
-    nearest_neighbours,pair_map,ten_guess,conv_net_one_cycle,full_ladder,most_confused)
+    nearest_neighbours,pair_map,measure_once,ten_guess,conv_net_one_cycle,full_ladder,most_confused)
 from .seconds import fast_recipes,fast_net,shift,Shift,Portion,FastRecipe,Stopwatch,train_fast
 from .check import (
     kinds,kind_of,find_pieces,check_piece,check_file,grade,Finding,Report,check_dataset,check_dataloader,
@@ -108,6 +111,9 @@ from .experiments import (
 from .draw import (
     quick_models,redraw,to_grey,to_ink,crop_ink,fit_box,centre_mass,prepare,MeanModel,page_models,
     train_quick,models_folder,quick_readers,read_drawing,evaluate)
+from .scale import share,Shares,all_sum,sync_norm,Distributed,is_main,distributed
+from .streams import (
+    MappedDataset,mapped_folder,shard_samples,index_shards,write_shards,shuffle_window,ShardLoader)
 
 # %% ../nbs/16_all.ipynb #2b4500b9
 _modules = dict(np='numpy', pd='pandas', plt='matplotlib.pyplot', matplotlib='matplotlib', torch='torch', nn='torch.nn',
@@ -117,7 +123,7 @@ _theirs = {
         'Path','L','first','tensor','array','to_np','Image','get_image_files','partial','itemgetter',
         'store_attr','patch','ImageDataLoaders','DataBlock','ImageBlock','CategoryBlock','GrandparentSplitter',
         'parent_label','Resize','aug_transforms','PILImage','PILImageBW','vision_learner','cnn_learner','resnet18',
-        'resnet34','models','error_rate','Adam','CrossEntropyLossFlat','ClassificationInterpretation','load_learner'},
+        'resnet34','models','error_rate','CrossEntropyLossFlat'},
     'fastcore.test': {'test_eq','test_close','expect_fail'}}
 
 def __getattr__(name):
@@ -127,45 +133,63 @@ def __getattr__(name):
         if name in names: return getattr(import_module(module), name)
     raise AttributeError(f'digits_fastai.all has no {name}')
 
+# %% ../nbs/16_all.ipynb #eaee05af
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import math,random,string
+    import matplotlib,numpy as np,pandas as pd,torch
+    import matplotlib.pyplot as plt
+    import torch.nn.functional as F
+    from fastai.vision.all import (
+        CategoryBlock,CrossEntropyLossFlat,DataBlock,GrandparentSplitter,Image,ImageBlock,ImageDataLoaders,L,PILImage,
+        PILImageBW,Path,Resize,array,aug_transforms,cnn_learner,error_rate,first,get_image_files,itemgetter,models,
+        parent_label,partial,patch,resnet18,resnet34,store_attr,tensor,to_np,vision_learner)
+    from fastcore.test import expect_fail,test_close,test_eq
+    from torch import nn
+
 # %% ../nbs/16_all.ipynb #7cf69bcf
 _all_ = [
     'URLs', 'cache_folder', 'path_stats', 'DownloadError', 'verify', 'download', 'untar_data', 'is_standin',
     'standin_path', 'digits_path', 'mnist_only', 'ArchiveError', 'unpack', 'image_files', 'load_images',
     'load_folder', 'show_image', 'show_images', 'read_idx', 'write_idx', 'mnist_arrays', 'idx_to_csv', 'read_csv',
     'contact_sheet', 'forms', 'digit_arrays', 'convert_folder', 'mean_digits', 'l1_distance', 'mse_distance',
-    'rmse_distance', 'NearestMean', 'plot_function', 'gv', 'Dataset', 'BatchSampler', 'collate', 'DataLoader',
-    'default_device', 'to_device', 'in_order', 'random_split', 'part_folder', 'DataLoaders', 'set_seed',
-    'random_states', 'set_random_states', 'no_random', 'norm_layers', 'BasicOptim', 'Optimizer', 'SGD', 'Adam',
-    'spread', 'groups_for', 'get_hyper', 'set_hyper', 'opt_lr', 'set_opt_lr', 'is_norm', 'note_norms_and_biases',
-    'as_fastai', 'sigmoid', 'loss_function', 'mnist_loss', 'activation_of', 'mse', 'batch_accuracy', 'accuracy',
-    'sigmoid_mse', 'softmax', 'log_softmax', 'softmax_mse', 'cross_entropy', 'AvgMetric', 'AvgLoss',
-    'AvgSmoothLoss', 'batch_events', 'events', 'cancellations', 'CancelStepException', 'CancelBackwardException',
-    'CancelBatchException', 'CancelTrainException', 'CancelValidException', 'CancelEpochException',
-    'CancelFitException', 'Callback', 'TrainEvalCallback', 'Recorder', 'Table', 'ProgressCallback',
-    'GatherPredsCallback', 'blame', 'noting_interrupts', 'FunctionModel', 'Learner', 'shapes_agree', 'ShapeGuard',
-    'StepGuard', 'NaNGuard', 'GradientClip', 'GradientAccumulation', 'MixedPrecision', 'as_it_was', 'LRFinder',
-    'valley', 'slide', 'minimum', 'steep', 'SchedLin', 'SchedCos', 'SchedExp', 'SchedNo', 'sched_lin', 'sched_cos',
-    'sched_exp', 'sched_no', 'SchedPoly', 'combine_scheds', 'combined_cos', 'ParamScheduler', 'write_whole',
-    'read_tensors', 'check_weights', 'load_learner', 'Resume', 'Checkpoint', 'Tracker', 'EarlyStopping', 'SaveBest',
-    'hypers', 'CSVLog', 'run_config', 'WandB', 'read_run', 'item_losses', 'decode', 'ClassificationInterpretation',
-    'Hook', 'Hooks', 'hook_outputs', 'layers', 'untouched', 'Summary', 'ActivationStats', 'relu', 'linear_model',
-    'simple_net', 'weight_images', 'output_size', 'receptive_field', 'windows', 'conv2d', 'max_pool2d', 'BatchNorm',
-    'Dropout', 'conv_block', 'Pictures', 'conv_net', 'activations', 'ResBlock', 'resnet18_learner',
-    'AdaptiveConcatPool2d', 'cnn_head', 'resnet8', 'Normalize', 'make_cnn', 'cnn_groups', 'new_head', 'saliency',
-    'grad_cam', 'show_maps', 'known_models', 'as_pictures', 'Reader', 'load_reader', 'predict_files',
-    'export_reader', 'all_rungs', 'quick_rungs', 'long_runs', 'TwoDigits', 'two_digits', 'guess',
-    'pixel_similarity', 'linear_by_hand', 'linear_learner', 'simple_net_learner', 'resnet18_one_cycle', 'climb',
-    'ladder', 'plot_ladder', 'ReachTarget', 'long_run', 'ten_rungs', 'quick_ten_rungs', 'TenDigits', 'ten_digits',
-    'sigmoid_net', 'naive_bayes', 'decision_tree', 'nearest_neighbours', 'pair_map', 'ten_guess',
-    'conv_net_one_cycle', 'full_ladder', 'most_confused', 'fast_recipes', 'fast_net', 'shift', 'Shift', 'Portion',
-    'FastRecipe', 'Stopwatch', 'train_fast', 'kinds', 'kind_of', 'find_pieces', 'check_piece', 'check_file',
-    'grade', 'Finding', 'Report', 'check_dataset', 'check_dataloader', 'check_loss', 'check_metric',
-    'check_optimizer', 'check_learner', 'check_untar', 'check_conv', 'affine', 'augment', 'Augment', 'seed_spread',
-    'difference', 'plot_spread', 'stratified_folds', 'check_folds', 'cross_validate', 'code_version', 'Experiment',
-    'compare', 'plot_runs', 'grid', 'search', 'quick_models', 'redraw', 'to_grey', 'to_ink', 'crop_ink', 'fit_box',
-    'centre_mass', 'prepare', 'MeanModel', 'page_models', 'train_quick', 'models_folder', 'quick_readers',
-    'read_drawing', 'evaluate', 'np', 'pd', 'plt', 'matplotlib', 'torch', 'nn', 'F', 'string', 'random', 'math',
-    'CategoryBlock', 'CrossEntropyLossFlat', 'DataBlock', 'GrandparentSplitter', 'Image', 'ImageBlock',
-    'ImageDataLoaders', 'L', 'PILImage', 'PILImageBW', 'Path', 'Resize', 'array', 'aug_transforms', 'cnn_learner',
-    'error_rate', 'expect_fail', 'first', 'get_image_files', 'itemgetter', 'models', 'parent_label', 'partial',
-    'patch', 'resnet18', 'resnet34', 'store_attr', 'tensor', 'test_close', 'test_eq', 'to_np', 'vision_learner']
+    'rmse_distance', 'NearestMean', 'class_accuracies', 'plot_function', 'gv', 'Dataset', 'BatchSampler', 'collate',
+    'DataLoader', 'default_device', 'to_device', 'in_order', 'random_split', 'part_folder', 'DataLoaders',
+    'set_seed', 'random_states', 'set_random_states', 'no_random', 'norm_layers', 'BasicOptim', 'Optimizer', 'SGD',
+    'Adam', 'spread', 'groups_for', 'get_hyper', 'set_hyper', 'opt_lr', 'set_opt_lr', 'is_norm',
+    'note_norms_and_biases', 'as_fastai', 'sigmoid', 'loss_function', 'mnist_loss', 'activation_of', 'mse',
+    'batch_accuracy', 'accuracy', 'sigmoid_mse', 'softmax', 'log_softmax', 'softmax_mse', 'cross_entropy',
+    'AvgMetric', 'AvgLoss', 'AvgSmoothLoss', 'batch_events', 'events', 'cancellations', 'CancelStepException',
+    'CancelBackwardException', 'CancelBatchException', 'CancelTrainException', 'CancelValidException',
+    'CancelEpochException', 'CancelFitException', 'Callback', 'TrainEvalCallback', 'Recorder', 'Table',
+    'ProgressCallback', 'GatherPredsCallback', 'blame', 'noting_interrupts', 'FunctionModel', 'Learner',
+    'shapes_agree', 'ShapeGuard', 'StepGuard', 'NaNGuard', 'GradientClip', 'GradientAccumulation', 'MixedPrecision',
+    'as_it_was', 'LRFinder', 'valley', 'slide', 'minimum', 'steep', 'SchedLin', 'SchedCos', 'SchedExp', 'SchedNo',
+    'sched_lin', 'sched_cos', 'sched_exp', 'sched_no', 'SchedPoly', 'combine_scheds', 'combined_cos',
+    'ParamScheduler', 'write_whole', 'read_tensors', 'check_weights', 'load_learner', 'Resume', 'Checkpoint',
+    'Tracker', 'EarlyStopping', 'SaveBest', 'hypers', 'CSVLog', 'run_config', 'WandB', 'read_run', 'item_losses',
+    'decode', 'ClassificationInterpretation', 'Hook', 'Hooks', 'hook_outputs', 'layers', 'untouched', 'Summary',
+    'ActivationStats', 'relu', 'linear_model', 'simple_net', 'weight_images', 'quick_adam', 'quick_lr',
+    'output_size', 'receptive_field', 'windows', 'conv2d', 'max_pool2d', 'BatchNorm', 'Dropout', 'conv_block',
+    'Pictures', 'conv_net', 'activations', 'quick_cycle', 'ResBlock', 'resnet18_learner', 'AdaptiveConcatPool2d',
+    'cnn_head', 'resnet8', 'Normalize', 'make_cnn', 'cnn_groups', 'new_head', 'saliency', 'grad_cam', 'show_maps',
+    'known_models', 'as_pictures', 'Reader', 'load_reader', 'predict_files', 'export_reader', 'all_rungs',
+    'quick_rungs', 'long_runs', 'TwoDigits', 'two_digits', 'guess', 'pixel_similarity', 'linear_by_hand',
+    'linear_learner', 'simple_net_learner', 'resnet18_one_cycle', 'climb', 'ladder', 'plot_ladder', 'ReachTarget',
+    'long_run', 'ten_rungs', 'quick_ten_rungs', 'TenDigits', 'ten_digits', 'sigmoid_net', 'naive_bayes',
+    'decision_tree', 'nearest_neighbours', 'pair_map', 'measure_once', 'ten_guess', 'conv_net_one_cycle',
+    'full_ladder', 'most_confused', 'fast_recipes', 'fast_net', 'shift', 'Shift', 'Portion', 'FastRecipe',
+    'Stopwatch', 'train_fast', 'kinds', 'kind_of', 'find_pieces', 'check_piece', 'check_file', 'grade', 'Finding',
+    'Report', 'check_dataset', 'check_dataloader', 'check_loss', 'check_metric', 'check_optimizer', 'check_learner',
+    'check_untar', 'check_conv', 'affine', 'augment', 'Augment', 'seed_spread', 'difference', 'plot_spread',
+    'stratified_folds', 'check_folds', 'cross_validate', 'code_version', 'Experiment', 'compare', 'plot_runs',
+    'grid', 'search', 'quick_models', 'redraw', 'to_grey', 'to_ink', 'crop_ink', 'fit_box', 'centre_mass',
+    'prepare', 'MeanModel', 'page_models', 'train_quick', 'models_folder', 'quick_readers', 'read_drawing',
+    'evaluate', 'share', 'Shares', 'all_sum', 'sync_norm', 'Distributed', 'is_main', 'distributed', 'MappedDataset',
+    'mapped_folder', 'shard_samples', 'index_shards', 'write_shards', 'shuffle_window', 'ShardLoader', 'np', 'pd',
+    'plt', 'matplotlib', 'torch', 'nn', 'F', 'string', 'random', 'math', 'CategoryBlock', 'CrossEntropyLossFlat',
+    'DataBlock', 'GrandparentSplitter', 'Image', 'ImageBlock', 'ImageDataLoaders', 'L', 'PILImage', 'PILImageBW',
+    'Path', 'Resize', 'array', 'aug_transforms', 'cnn_learner', 'error_rate', 'expect_fail', 'first',
+    'get_image_files', 'itemgetter', 'models', 'parent_label', 'partial', 'patch', 'resnet18', 'resnet34',
+    'store_attr', 'tensor', 'test_close', 'test_eq', 'to_np', 'vision_learner']

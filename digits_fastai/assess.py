@@ -72,7 +72,7 @@ class Report:
         return cls(d['piece'], d['kind'], [Finding(**o) for o in d['findings']])
 
     def _repr_html_(self):
-        colors = {'right': '#2a7d2a', 'wrong': '#b3261e', 'not attempted': '#777', 'as in the book': '#1f5fa8'}
+        colors = {'right': '#2a7d2a', 'wrong': '#b3261e', 'not attempted': '#6a6a6a', 'as in the book': '#1f5fa8'}
         def cell(o):
             *_,rest = str(o).partition('\n')
             lines = '<br>'.join(html.escape(l.strip()).replace('  ', ' ') for l in rest.split('\n')) if rest else ''

@@ -4,17 +4,19 @@
 
 # %% auto #0
 __all__ = ['Dataset', 'BatchSampler', 'collate', 'DataLoader', 'default_device', 'to_device', 'in_order', 'random_split',
-           'part_folder', 'DataLoaders']
+           'DataLoaders']
 
 # %% ../nbs/03_dataloaders.ipynb #baa714cc
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator,Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.multiprocessing import get_start_method
 from torch.utils.data import TensorDataset
 
-from .images import load_folder,show_images
+from .images import load_folder,part_folder,show_images
 
 # %% ../nbs/03_dataloaders.ipynb #fd0668cf
 class Dataset:
@@ -104,7 +106,7 @@ class DataLoader:
 
     def __len__(self): return len(self.sampler)
 
-    def __iter__(self):
+    def __iter__(self)->Iterator:
         if self.num_workers: return iter(self._with_workers())
         return map(self._get_batch, self.sampler)
 
@@ -117,8 +119,14 @@ class DataLoader:
 
     def _with_workers(self):
         from torch.utils.data import DataLoader as Workers
-        return Workers(_Batches(self._get_batch), sampler=[o.tolist() for o in self.sampler], batch_size=None,
-                       num_workers=self.num_workers)
+        how = dict(sampler=[o.tolist() for o in self.sampler], batch_size=None, num_workers=self.num_workers)
+        try: yield from Workers(_Batches(self._get_batch), **how)
+        except Exception as e:
+            if get_start_method()=='fork' or not re.search('exited unexpectedly|pickle', str(e)): raise
+            raise RuntimeError(
+                f'the {self.num_workers} processes that fetch items could not begin. On Windows and macOS each starts '
+                'afresh and knows no class and no function of a notebook, and no lambda: put them in a .py file and '
+                "import them, or take num_workers=0. In a script, work below if __name__=='__main__':") from e
 
     def one_batch(self): # a batch, as iterating gives it
         "The first batch of a new walk. ValueError if there is none."
@@ -175,18 +183,6 @@ def random_split(
     g,cut = None if seed is None else torch.Generator().manual_seed(seed),int(valid_pct*n)
     if not 0<cut<n: raise ValueError(f'valid_pct={valid_pct} of {n} items leaves one of the two sets empty')
     return torch.randperm(n, generator=g).tensor_split([cut])[::-1]
-
-# %% ../nbs/03_dataloaders.ipynb #603512f6
-def part_folder(
-    path:Path, # folder that holds the parts of a dataset
-    name:str, # name of the part; None to look for the usual ones
-    usual:tuple, # names to look for, in order
-)->Path: # the part's folder
-    "The folder of the training or the validation set. FileNotFoundError if there is none of that name."
-    tried = [name] if name else usual
-    for o in tried:
-        if (Path(path)/o).is_dir(): return Path(path)/o
-    raise FileNotFoundError(f'{path} has no folder {" or ".join(tried)}: name it with train= or valid=')
 
 # %% ../nbs/03_dataloaders.ipynb #c0ed1c7d
 class DataLoaders:

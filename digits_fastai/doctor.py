@@ -168,7 +168,7 @@ def _try_fit():
     from digits_fastai.models import linear_model
     from digits_fastai.weights import load_learner
     data = _tiny()
-    learn = Learner(DataLoaders.from_tensors(data, data, batch_size=16), linear_model(784, 2), F.cross_entropy, lr=.05)
+    learn = Learner(DataLoaders.from_tensors(data, data, batch_size=16), linear_model(784, 2), F.cross_entropy, lr=.01)
     with learn.no_bar(), learn.no_logging(): learn.fit(10)
     first,last = (learn.recorder.values[i][1] for i in (0,-1))
     if not last<first: raise AssertionError(f'the loss went from {first:.4f} to {last:.4f}')

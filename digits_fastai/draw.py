@@ -18,9 +18,8 @@ from torch import Tensor,nn
 
 from .baseline import mean_digits,mse_distance
 from .convolutions import quick_adam,quick_cycle
-from .dataloaders import part_folder
 from .download import cache_folder,digits_path,is_standin
-from .images import image_files,load_folder
+from .images import image_files,load_folder,part_folder
 from .learner import Learner
 from .losses import accuracy,cross_entropy
 from .predict import Reader,known_models,load_reader

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from .baseline import NearestMean,class_accuracies
-from .dataloaders import DataLoaders,part_folder
+from .dataloaders import DataLoaders
 from .events import Callback,CancelFitException
-from .images import load_folder
+from .images import load_folder,part_folder
 from .learner import Learner
 from .losses import batch_accuracy,mnist_loss
 from .models import linear_model,simple_net

@@ -7,16 +7,16 @@ __all__ = ['FunctionModel', 'Learner']
 
 # %% ../nbs/06_learner.ipynb #b183c624
 from contextlib import ExitStack,contextmanager
+from typing import TYPE_CHECKING,Any
 
 import torch
 from fastcore.foundation import L
 from torch import Tensor,nn
 
 from .dataloaders import default_device,in_order,to_device
-from .events import (
-    CancelBackwardException,CancelBatchException,CancelEpochException,CancelFitException,CancelStepException,
-    Callback,CancelTrainException,CancelValidException,GatherPredsCallback,ProgressCallback,Recorder,Table,
-    TrainEvalCallback,batch_events,blame,events,noting_interrupts)
+from .events import (CancelBackwardException,CancelBatchException,CancelEpochException,
+    CancelFitException,CancelStepException,Callback,CancelTrainException,CancelValidException,GatherPredsCallback,
+    ProgressCallback,Recorder,Table,TrainEvalCallback,batch_events,blame,events,noting_interrupts)
 from .losses import activation_of
 from .metrics import AvgMetric
 from .optimizer import SGD,groups_for,note_norms_and_biases,set_hyper
@@ -37,6 +37,8 @@ class FunctionModel(nn.Module):
 # %% ../nbs/06_learner.ipynb #f1aaed9b
 class Learner:
     "Data, model, loss and optimizer, and the loop that trains them. Source: `fastai.learner.Learner`."
+    if TYPE_CHECKING: # callbacks under their names, and what later chapters hang on a Learner
+        def __getattr__(self, name:str)->Any: ...
     def __init__(self,
         dls, # training and validation data: ours, fastai's, or any with `.train` and `.valid`; each gives batches (x,y)
         model, # nn.Module, or a function of x if `params` is given; moved to the GPU if there is one
@@ -62,11 +64,9 @@ class Learner:
         names = [m.name for m in self.metrics]
         if len(set(names))<len(names):
             raise ValueError(f'metrics {names} were given: two have one name. Give one of them another __name__')
-        self.opt,self.training,self.fitting,self.n_epoch,self.logger = None,False,False,1,Table()
-        self.start_epoch,self.interrupted = 0,False
-        self.cbs = L()
-        self.add_cbs([TrainEvalCallback(), Recorder(), ProgressCallback()]).add_cbs(cbs)
-        self('after_create')
+        self.opt,self.training,self.fitting,self.interrupted,self.n_epoch,self.start_epoch = None,False,False,False,1,0
+        self.cbs,self.logger = L(),Table()
+        self.add_cbs([TrainEvalCallback(), Recorder(), ProgressCallback()]).add_cbs(cbs)('after_create')
 
     def __call__(self, event):
         for cb,f in self._listeners[event]:

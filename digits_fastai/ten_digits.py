@@ -19,8 +19,8 @@ from torch import Tensor,nn
 
 from .baseline import NearestMean,class_accuracies,l1_distance,mse_distance
 from .convolutions import conv_net,quick_adam,quick_cycle,quick_lr
-from .dataloaders import DataLoader,DataLoaders,Dataset,part_folder,random_split
-from .images import load_folder
+from .dataloaders import DataLoader,DataLoaders,Dataset,random_split
+from .images import load_folder,part_folder
 from .interpretation import ClassificationInterpretation
 from .ladder import climb,resnet18_one_cycle
 from .learner import Learner

@@ -12,8 +12,7 @@ from pickle import UnpicklingError
 import torch.nn.functional as F
 
 from .download import DownloadError
-from .dataloaders import part_folder
-from .images import image_files
+from .images import image_files,part_folder
 from .losses import accuracy
 
 # %% ../nbs/09_vision.ipynb #d2398872

@@ -27,7 +27,7 @@ def full(tmp_path_factory): return full_path(tmp_path_factory)
 
 @pytest.fixture(scope='module')
 def test_set(full):
-    from digits_fastai.dataloaders import part_folder
+    from digits_fastai.images import part_folder
     from digits_fastai.images import load_folder
     return load_folder(part_folder(full, None, ('testing','valid')))[:2]
 

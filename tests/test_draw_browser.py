@@ -324,7 +324,7 @@ paste = '''async data => {
 
 def test_twenty_test_digits_of_each_class_replayed_in_the_page(opened, tmp_path_factory):
     "As pictures that are pasted: MNIST's own, light on black, through the browser's canvas and all the way back."
-    from digits_fastai.dataloaders import part_folder
+    from digits_fastai.images import part_folder
     from digits_fastai.download import is_standin
     from digits_fastai.images import load_folder
     path = full_path(tmp_path_factory)

@@ -37,13 +37,14 @@ def code(nb):
     "The code of a notebook, without the lines that aren't Python."
     cells = json.loads(nb.read_text(encoding='utf-8'))['cells']
     lines = '\n'.join(''.join(c['source']) for c in cells if c['cell_type']=='code').split('\n')
-    return '\n'.join('    pass' if o.startswith('    !') else '' if o[:1] in ('!','%') else o for o in lines)
+    return '\n'.join('    pass' if o.startswith(('    !','    %')) else '' if o[:1] in ('!','%') else o for o in lines)
 
 def at_the_top(source):
     "Top names of the modules that are imported as soon as the source itself is: not those inside functions."
     def walk(nodes):
         for n in nodes:
             if isinstance(n, (ast.Import,ast.ImportFrom)): yield ast.unparse(n)
+            elif isinstance(n, ast.If) and ast.unparse(n.test)=='TYPE_CHECKING': continue # never run
             elif not isinstance(n, (ast.FunctionDef,ast.AsyncFunctionDef,ast.Lambda)):
                 yield from walk(ast.iter_child_nodes(n))
     return {name.split('.')[0] for line in walk(ast.parse(source).body) for name,_ in imports(line)}

@@ -2,9 +2,10 @@
 import json,os,re
 from pathlib import Path
 
+import nbformat
 import pytest
 
-from conftest import notebooks,root,settings
+from conftest import notebooks,python,root,settings
 
 everyone = [root/'index.ipynb', *notebooks]
 biggest = 1.5e6 # bytes
@@ -62,11 +63,59 @@ def test_a_notebook_has_its_frame(nb):
     assert nb.stat().st_size<biggest, f'{nb.stat().st_size/1e6:.1f} MB'
 
 @pytest.mark.parametrize('nb', everyone, ids=lambda o: o.stem)
+def test_jupyter_finds_nothing_wrong_with_the_file(nb):
+    nbformat.validate(read(nb), version=4)
+    assert read(nb)['nbformat_minor']>=5, 'ids of cells came with 4.5'
+
+def test_a_file_that_is_no_notebook_is_reported():
+    d = read(notebooks[0])
+    for change in (dict(cell_type='prose'), dict(id='not allowed!'), dict(source=3)):
+        with pytest.raises(nbformat.ValidationError):
+            nbformat.validate({**d, 'cells': [{**d['cells'][0], **change}]}, version=4)
+
+# What a chapter reads or runs that lies in the repository: Colab has it only where the hidden cell fetches it.
+repository = r'\bcourse_folder\(|\.\./(docs|bench|tests|settings\.ini)|[\'"]\d\d[a-z]?_\w+\.(csv|png|ipynb)[\'"]|run\(\'exercises'
+
+def missing_in_colab(nb):
+    "Does a notebook read files of the repository without fetching them?"
+    reads = any(re.search(repository, source(c)) for c in cells(nb, 'code'))
+    return reads and not any('git clone' in source(c) for c in cells(nb, 'code') if 'google.colab' in source(c))
+
+@pytest.mark.parametrize('nb', notebooks, ids=lambda o: o.stem)
+def test_in_colab_a_chapter_has_the_files_that_it_reads(nb):
+    assert not missing_in_colab(nb), 'clone the repository in the hidden cell, as 16_all does'
+
+def test_a_chapter_without_its_files_is_reported(tmp_path):
+    whole = read(root/'nbs/16_all.ipynb')
+    assert not missing_in_colab(root/'nbs/16_all.ipynb')
+    bare = [c for c in whole['cells'] if 'git clone' not in source(c)]
+    (tmp_path/'bare.ipynb').write_text(json.dumps({**whole, 'cells': bare}))
+    assert missing_in_colab(tmp_path/'bare.ipynb')
+
+@pytest.mark.parametrize('name', ['02b_drawing','05b_metrics'])
+def test_a_chapter_runs_in_a_jupyter_kernel_alone_in_a_folder(name, tmp_path, monkeypatch):
+    # nbdev_test has a shell of its own; JupyterLab, VS Code and Colab have ipykernel.
+    nbclient = pytest.importorskip('nbclient')
+    pytest.importorskip('ipykernel')
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
+    monkeypatch.delenv('MPLBACKEND', raising=False) # pictures belong into the notebook
+    km = AsyncKernelManager()
+    km._kernel_spec = KernelSpec(argv=[python, '-m', 'ipykernel_launcher', '-f', '{connection_file}'], language='python')
+    nb = nbformat.read(root/f'nbs/{name}.ipynb', 4)
+    for c in nb.cells:
+        if c.cell_type=='code': c.outputs = []
+    nbclient.NotebookClient(nb, km=km, timeout=120, resources={'metadata': {'path': str(tmp_path)}}).execute()
+    made = [o for c in nb.cells if c.cell_type=='code' for o in c.outputs]
+    assert any('image/png' in o.get('data', {}) for o in made) and not [o for o in made if o.output_type=='error']
+    assert not any(tmp_path.iterdir()), 'it left files'
+
+@pytest.mark.parametrize('nb', everyone, ids=lambda o: o.stem)
 def test_colab_installs_from_the_address_in_settings(nb):
     installs = [source(c) for c in cells(nb, 'code') if 'google.colab' in source(c)]
     assert len(installs)==1, f'{nb.name} has {len(installs)} cells for Colab; one hidden cell is wanted'
     assert installs[0].startswith('#| hide'), f'the cell for Colab in {nb.name} is not hidden'
-    urls = re.findall(r'git\+(\S+)', installs[0])
+    urls = re.findall(r'git\+([^\s"\']+)', installs[0])
     wanted = [settings()['git_url']]
     assert urls==wanted, f'change the address in {nb.name}: it says {urls}, settings.ini {wanted}'
 
