@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['URLs', 'cache_folder', 'path_stats', 'DownloadError', 'verify', 'download', 'untar_data', 'is_standin',
            'standin_path', 'digits_path', 'mnist_only', 'ArchiveError', 'unpack', 'image_files', 'load_images',
-           'load_folder', 'show_image', 'show_images', 'read_idx', 'write_idx', 'mnist_arrays', 'idx_to_csv',
-           'read_csv', 'contact_sheet', 'forms', 'digit_arrays', 'convert_folder', 'mean_digits', 'l1_distance',
-           'mse_distance', 'rmse_distance', 'NearestMean', 'class_accuracies', 'plot_function', 'gv', 'Dataset',
-           'BatchSampler', 'collate', 'DataLoader', 'default_device', 'to_device', 'in_order', 'random_split',
-           'part_folder', 'DataLoaders', 'set_seed', 'random_states', 'set_random_states', 'no_random', 'norm_layers',
+           'load_folder', 'part_folder', 'show_image', 'show_images', 'read_idx', 'write_idx', 'mnist_arrays',
+           'idx_to_csv', 'read_csv', 'contact_sheet', 'forms', 'digit_arrays', 'convert_folder', 'mean_digits',
+           'l1_distance', 'mse_distance', 'rmse_distance', 'NearestMean', 'class_accuracies', 'plot_function', 'gv',
+           'Dataset', 'BatchSampler', 'collate', 'DataLoader', 'default_device', 'to_device', 'in_order',
+           'random_split', 'DataLoaders', 'set_seed', 'random_states', 'set_random_states', 'no_random', 'norm_layers',
            'BasicOptim', 'Optimizer', 'SGD', 'Adam', 'spread', 'groups_for', 'get_hyper', 'set_hyper', 'opt_lr',
            'set_opt_lr', 'is_norm', 'note_norms_and_biases', 'as_fastai', 'sigmoid', 'loss_function', 'mnist_loss',
            'activation_of', 'mse', 'batch_accuracy', 'accuracy', 'sigmoid_mse', 'softmax', 'log_softmax', 'softmax_mse',
@@ -53,14 +53,13 @@ __all__ = ['URLs', 'cache_folder', 'path_stats', 'DownloadError', 'verify', 'dow
 from .download import (
     URLs,cache_folder,path_stats,DownloadError,verify,download,untar_data,is_standin,standin_path,
     digits_path,mnist_only,ArchiveError,unpack)
-from .images import image_files,load_images,load_folder,show_image,show_images
+from .images import image_files,load_images,load_folder,part_folder,show_image,show_images
 from .formats import read_idx,write_idx,mnist_arrays,idx_to_csv,read_csv,contact_sheet
 from .convert import forms,digit_arrays,convert_folder
 from .baseline import mean_digits,l1_distance,mse_distance,rmse_distance,NearestMean,class_accuracies
 from .drawing import plot_function,gv
-from digits_fastai.dataloaders import (
-    Dataset,BatchSampler,collate,DataLoader,default_device,to_device,in_order,random_split,part_folder,
-    DataLoaders)
+from .dataloaders import (
+    Dataset,BatchSampler,collate,DataLoader,default_device,to_device,in_order,random_split,DataLoaders)
 from .randomness import set_seed,random_states,set_random_states,no_random
 from .optimizer import (
     norm_layers,BasicOptim,Optimizer,SGD,Adam,spread,groups_for,get_hyper,set_hyper,opt_lr,set_opt_lr,
@@ -152,12 +151,12 @@ if TYPE_CHECKING:
 _all_ = [
     'URLs', 'cache_folder', 'path_stats', 'DownloadError', 'verify', 'download', 'untar_data', 'is_standin',
     'standin_path', 'digits_path', 'mnist_only', 'ArchiveError', 'unpack', 'image_files', 'load_images',
-    'load_folder', 'show_image', 'show_images', 'read_idx', 'write_idx', 'mnist_arrays', 'idx_to_csv', 'read_csv',
-    'contact_sheet', 'forms', 'digit_arrays', 'convert_folder', 'mean_digits', 'l1_distance', 'mse_distance',
-    'rmse_distance', 'NearestMean', 'class_accuracies', 'plot_function', 'gv', 'Dataset', 'BatchSampler', 'collate',
-    'DataLoader', 'default_device', 'to_device', 'in_order', 'random_split', 'part_folder', 'DataLoaders',
-    'set_seed', 'random_states', 'set_random_states', 'no_random', 'norm_layers', 'BasicOptim', 'Optimizer', 'SGD',
-    'Adam', 'spread', 'groups_for', 'get_hyper', 'set_hyper', 'opt_lr', 'set_opt_lr', 'is_norm',
+    'load_folder', 'part_folder', 'show_image', 'show_images', 'read_idx', 'write_idx', 'mnist_arrays',
+    'idx_to_csv', 'read_csv', 'contact_sheet', 'forms', 'digit_arrays', 'convert_folder', 'mean_digits',
+    'l1_distance', 'mse_distance', 'rmse_distance', 'NearestMean', 'class_accuracies', 'plot_function', 'gv',
+    'Dataset', 'BatchSampler', 'collate', 'DataLoader', 'default_device', 'to_device', 'in_order', 'random_split',
+    'DataLoaders', 'set_seed', 'random_states', 'set_random_states', 'no_random', 'norm_layers', 'BasicOptim',
+    'Optimizer', 'SGD', 'Adam', 'spread', 'groups_for', 'get_hyper', 'set_hyper', 'opt_lr', 'set_opt_lr', 'is_norm',
     'note_norms_and_biases', 'as_fastai', 'sigmoid', 'loss_function', 'mnist_loss', 'activation_of', 'mse',
     'batch_accuracy', 'accuracy', 'sigmoid_mse', 'softmax', 'log_softmax', 'softmax_mse', 'cross_entropy',
     'AvgMetric', 'AvgLoss', 'AvgSmoothLoss', 'batch_events', 'events', 'cancellations', 'CancelStepException',

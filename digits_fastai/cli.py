@@ -37,7 +37,10 @@ def train(
     "Train a model, and export it. Ctrl-C ends it early, and keeps what has had an epoch."
     if data and full: raise typer.BadParameter('--full is for MNIST, --data for pictures of your own: give one of them')
     from digits_fastai.recipes import train_digits
-    with aside(as_json): res = train_digits(out, model.value, full, data, epochs, lr, batch_size, seed, force)
+    from digits_fastai.scale import distributed,is_main
+    with aside(as_json):
+        res = train_digits(out, model.value, full, data, epochs, lr, batch_size, seed, force, distributed(), is_main())
+    if not is_main(): raise typer.Exit # of many processes, one has something to say
     by_class = ', '.join(f'{k} {v:.4f}' for k,v in res['by_class'].items())
     show(res, as_json, f'test set of {res["data"]}: {res["test_accuracy"]:.4f} ({by_class})\nwritten: {out}')
     if res['stopped']:
@@ -158,3 +161,6 @@ def doctor(
     said = f'{len(wrong)} wrong: see ->' if wrong else 'all is well'
     show(dict(well=not wrong, findings=[vars(o) for o in found]), as_json, said)
     raise typer.Exit(bool(wrong))
+
+# %% ../nbs/15_cli.ipynb #044cff60
+if __name__=='__main__' and '__file__' in globals(): app() # a notebook has no file

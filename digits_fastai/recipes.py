@@ -94,17 +94,21 @@ def train_digits(
     batch_size:int=None, # pictures a batch; 256, or less for few pictures, if None
     seed:int=42, # where all dice start
     force:bool=False, # replace a model that is there?
-)->dict: # what came of it, in numbers, texts and dicts of them
+    cbs=None, # callback or callbacks for the fit: what chapter 14's `distributed()` gives, on many processes
+    write:bool=True, # measure and export? of many processes, one does
+)->dict: # what came of it, in numbers, texts and dicts of them; empty if nothing is written
     "Train a model of the course, and export it. ValueError, OSError; Ctrl-C keeps what has had an epoch."
     _free(out := Path(out), force)
     if epochs is not None and epochs<1: raise ValueError(f'epochs={epochs} was given: 1 or more are needed')
     data = ten_digits(digits_path(full=full) if path is None else path)
     if len(data.classes)<2: raise ValueError(f'{data.path} has one class only: two are needed to tell them apart')
     learn,start,stopped = recipe_learner(model, data, batch_size, seed),time.perf_counter(),False
-    try: fit_recipe(learn, model, epochs, lr)
+    try:
+        with learn.added_cbs(cbs): fit_recipe(learn, model, epochs, lr)
     except KeyboardInterrupt:
         if not learn.recorder.values: raise
         stopped = True
+    if not write: return {}
     seconds,rec = time.perf_counter()-start,learn.recorder
     acc,by_class = measure_once(learn, data)
     name = "scikit-learn's small digits" if is_standin(data.path) else data.path.resolve().name
