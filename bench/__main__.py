@@ -49,6 +49,7 @@ def main(
         raise typer.BadParameter(f'{", ".join(unknown)}: there are {", ".join(modules)}')
     warnings.filterwarnings('ignore')
     names,rows,left_out,on = names or list(modules),[],[],machine()
+    page = ''
     for name in names:
         if not (here/f'{modules[name]}.py').exists():
             left_out.append(f'{name}, which is not here')
@@ -56,13 +57,14 @@ def main(
         typer.echo(f'{name} …', err=True)
         with redirect_stdout(sys.stderr): # a Learner's table is not ours
             rows += [dict(bench=name, **o) for o in import_module(f'bench.{modules[name]}').run(quick)]
-    if 'learner' in names and not os.getenv('MINIAI'): left_out.append('miniai, since MINIAI names no folder')
-    page = f'# How fast\n\n{time.strftime("%Y-%m-%d")}, {on}.\n\n{table(rows, left_out)}\n'
+        if name=='learner' and not os.getenv('MINIAI'): left_out.append('miniai, since MINIAI names no folder')
+        page = f'# How fast\n\n{time.strftime("%Y-%m-%d")}, {on}.\n\n{table(rows, left_out)}\n'
+        if save or out: write(out or here, page, dict(machine=on, quick=quick, left_out=left_out, rows=rows))
     typer.echo(page)
-    if save or out:
-        (out or here).mkdir(parents=True, exist_ok=True)
-        ((out or here)/'RESULTS.md').write_text(page, encoding='utf-8')
-        record = dict(date=time.strftime('%Y-%m-%d'), machine=on, quick=quick, left_out=left_out, rows=rows)
-        ((out or here)/'results.json').write_text(json.dumps(record, indent=1), encoding='utf-8')
+
+def write(folder, page, record): # after each bench, so that a later one that fails loses nothing
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder/'RESULTS.md').write_text(page, encoding='utf-8')
+    (folder/'results.json').write_text(json.dumps(dict(date=time.strftime('%Y-%m-%d'), **record), indent=1), encoding='utf-8')
 
 if __name__=='__main__': app()

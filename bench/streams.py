@@ -27,7 +27,7 @@ def repeated(shards, n, dest): # the same shards under other names, until there 
     for name in index['shards']: os.link(shards/name.split('-', 1)[1], dest/name)
     (dest/'index.json').write_text(json.dumps(index))
 
-def memory(tmp, n):
+def memory_rows(tmp, n):
     "Rows: the peak with ten times the pictures over that with one time, in fresh processes, all of Python and torch included."
     x,rows = torch.from_numpy(read_idx(tmp/'x.idx')),[]
     for k in (n, 10*n):
@@ -53,4 +53,4 @@ def run(quick=False):
         took = take_turns({k: lambda dl=dl: walk(dl) for k,dl in dls.items()}, 2 if quick else 9)
         rows = [row(f'an epoch of {len(ds):,}', took, o, 'in memory', '<= 1') for o in ('mapped','shards')]
         for o in rows: o.update(target='', met=None) # a tensor has all decoded already: it's good to know, and no goal
-        return rows if quick else rows+memory(tmp, 10_000)
+        return rows if quick else rows+memory_rows(tmp, 10_000)

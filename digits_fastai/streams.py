@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fastcore.basics import store_attr
 from PIL import Image
 from torch import Tensor
 
@@ -216,7 +215,8 @@ class ShardLoader:
         for k,v in dict(batch_size=batch_size, window=window, world=world).items():
             if not isinstance(v, int) or v<1: raise ValueError(f'{k}={v!r}: a whole number of at least 1, please')
         if rank not in range(world): raise ValueError(f'rank={rank!r} of world={world}: ranks are 0 to {world-1}')
-        store_attr()
+        self.folder,self.batch_size,self.window,self.shuffle = folder,batch_size,window,shuffle
+        self.flatten,self.rank,self.world,self.generator = flatten,rank,world,generator
         self.classes,self.size,self.counts = _read_index(Path(folder)/'index.json')
         *starts,total = accumulate(self.counts.values(), initial=0)
         self.first,self.stop = rank*total//world,(rank+1)*total//world # of all samples in a row, shard after shard
@@ -246,4 +246,5 @@ class ShardLoader:
 
     def new(self, **kwargs)->'ShardLoader': # arguments to change; what `ShardLoader` doesn't know is not looked at
         "The same loader with something changed: what validating on the training set asks for."
-        return type(self)(**{k: kwargs.get(k, getattr(self, k)) for k in self.__stored_args__})
+        names = 'folder','batch_size','window','shuffle','flatten','rank','world','generator'
+        return type(self)(**{k: kwargs.get(k, getattr(self, k)) for k in names})
