@@ -107,7 +107,7 @@ def load_images(
     return torch.from_numpy(x)
 
 # %% ../nbs/01_images.ipynb #e6f8a600
-_asked = 500 # so many files are asked for their size and time each time; of a larger folder, all only by 'strict'
+_asked = 200 # so many files are asked for their size and time each time; of a larger folder, all only by 'strict'
 
 def _kept_at(path): return path.resolve().parent/f'.{path.resolve().name}.digits_cache'
 

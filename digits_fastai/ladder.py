@@ -183,18 +183,19 @@ def plot_ladder(
     "Mistakes in a thousand, rung by rung, on a logarithmic axis; rings for the book's figures."
     import matplotlib.pyplot as plt
     ax = plt.subplots(figsize=figsize, layout='constrained')[1]
-    wrong = (1-table.accuracy).clip(lower=5e-4)*1000
+    wrong,theirs = (1-table.accuracy).clip(lower=5e-4)*1000,(1-table.book)*1000
+    worst,best = wrong.max()*1.6,min(wrong.min(), theirs.min())/1.6 # what the book has no figure for is nan; min skips it
     ax.plot(wrong, range(len(table)), '-', color='lightgrey', zorder=1)
     ax.scatter(wrong, range(len(table)), s=50, color='C0', label='ours', zorder=3)
-    ax.scatter((1-table.book)*1000, range(len(table)), s=110, facecolors='none', edgecolors='C1', label=book)
+    ax.scatter(theirs, range(len(table)), s=110, facecolors='none', edgecolors='C1', label=book)
     for i,(w,a) in enumerate(zip(wrong, table.accuracy)):
         ax.annotate(f'{a:.2%}', (w, i), (0, -15), textcoords='offset points', ha='center', fontsize=8)
     ax.set_yticks(range(len(table)), table.rung)
     ax.set_xscale('log')
-    ax.set_xlim(wrong.max()*1.6, wrong.min()/1.6) # better is to the right
+    ax.set_xlim(worst, best) # better is to the right
     ax.set_ylim(-.7, len(table)-.5)
     ax.set_xlabel('mistakes in a thousand digits, and accuracy')
-    ticks = [o for o in (1,2,5,10,20,50,100,200,500) if wrong.min()/1.6<=o<=wrong.max()*1.6]
+    ticks = [o for o in (1,2,5,10,20,50,100,200,500) if best<=o<=worst]
     ax.set_xticks(ticks, ticks)
     ax.minorticks_off()
     ax.legend(loc='upper left')

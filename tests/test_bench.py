@@ -34,7 +34,7 @@ def test_each_row_holds_its_ratio_against_its_target(said):
         assert o['met']==met(o['ratio'], o['target']) and o['ratio']>0
         if o.get('spread'): assert o['spread'][0]<=o['ratio']<=o['spread'][1]
     assert {o['bench'] for o in rows}=={'loader','learner'}
-    assert {o['against'] for o in rows}=={'fastai','torch','bare','bare, our losses','size**e'}
+    assert {o['against'] for o in rows}=={'fastai','torch','bare','bare, plain','size**e'}
 
 def test_a_name_that_is_no_bench_is_an_error():
     res = run(python, '-m', 'bench', 'speed', cwd=root, ok=False)
