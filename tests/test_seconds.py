@@ -112,6 +112,21 @@ def shifts_in_training_only(m):
     assert not torch.equal(pictures['train'][0], pictures['train'][2]) # anew in each epoch
     assert torch.equal(torch.cat([yb for _,yb in learn.watch.seen['train'][:2]]), y)
 
+def five_looks(m, data):
+    "In evaluation the mean of five probabilities, by themselves; in training, the model; and so it is in a recipe."
+    torch.manual_seed(0)
+    net,x = m.fast_net(widths=(4,8,8)),torch.rand(6, 784, generator=dice(0))
+    two,pics = m.SecondLook(net),x.view(-1,1,28,28)
+    moved = [pics, *(F.pad(pics, o) for o in ((1,-1),(-1,1),(0,0,1,-1),(0,0,-1,1)))]
+    with torch.no_grad():
+        out = two.eval()(x)
+        assert (out.exp()-sum(net(o).softmax(1) for o in moved)/5).abs().max()<1e-6 and torch.equal(out, two(pics))
+        assert torch.equal(two.train()(x), net.train()(x))
+    learn = m.train_fast(part_of(data, 320, 50), replace(tiny, second_look=True), seed=3)
+    y,(raw,targ) = data.valid_y[:50],learn.get_preds(act=lambda o: o)
+    assert torch.equal(targ, y) and raw.exp().sum(1).sub(1).abs().max()<1e-5
+    assert learn.recorder.values[-1][2]==pytest.approx(accuracy(raw, y).item())
+
 tiny = seconds.FastRecipe((4,8,8), 1.5, .02, 1, batch_size=32)
 
 def the_cycle_fits_the_portion(m, data):
@@ -140,6 +155,8 @@ def test_a_portion_is_shuffled_anew_in_each_walk(): each_walk_in_its_own_order(s
 def test_pooling_first_says_the_same_in_evaluation(): same_net(seconds)
 def test_only_training_batches_are_shifted(): shifts_in_training_only(seconds)
 def test_a_recipe_ends_its_cycle_and_can_be_repeated(data): the_cycle_fits_the_portion(seconds, data)
+
+def test_a_second_look_is_the_mean_of_five(data): five_looks(seconds, data)
 
 @pytest.mark.parametrize('epochs', [0, -1, float('nan')])
 def test_no_portion_of_nothing(epochs):
@@ -195,6 +212,13 @@ mutants = {
     'the mean, not the largest': ('nn.MaxPool2d(2)', 'nn.AvgPool2d(2)'),
     'the seed is forgotten': ('    torch.manual_seed(seed)\n', ''),
     'the whole loader': ('Portion(dls.train, recipe.epochs)', 'Portion(dls.train, 1)'),
+    'one look': ('((1,1),(0,1),(2,1),(1,0),(1,2))', '((1,1),)'),
+    'four looks': ('((1,1),(0,1),(2,1),(1,0),(1,2))', '((0,1),(2,1),(1,0),(1,2))'),
+    'looks along the diagonal': ('((1,1),(0,1),(2,1),(1,0),(1,2))', '((1,1),(0,0),(2,2),(2,0),(0,2))'),
+    'five looks in training, too': ('        if self.training: return self.model(x)\n', ''),
+    'the mean of the outputs': ('.log_softmax(1) for', ' for'),
+    'the sum, not the mean': (' - math.log(len(looks))', ''),
+    'no second look for anyone': ('    if recipe.second_look: model = SecondLook(model)\n', ''),
     'a constant rate': ('quick_cycle(learn, lr=recipe.lr)', 'learn.fit(1, recipe.lr)'),
 }
 
@@ -212,7 +236,8 @@ def noticed(m, data):
     checks = [lambda: [same_as_rolling(m, (s,3,2,4,5,n)) for s in range(5) for n in (1,2)],
               lambda: all_places_equally_often(m), lambda: flat_as_pictures(m),
               lambda: [same_walk(m, 20, 3, e) for e in (.5,.7,1,2.5)], lambda: each_walk_in_its_own_order(m),
-              lambda: same_net(m), lambda: shifts_in_training_only(m), lambda: the_cycle_fits_the_portion(m, data)]
+              lambda: same_net(m), lambda: shifts_in_training_only(m), lambda: the_cycle_fits_the_portion(m, data),
+              lambda: five_looks(m, data)]
     for i,check in enumerate(checks):
         try: check()
         except (AssertionError,ValueError,RuntimeError,IndexError,AttributeError): return i
