@@ -1,5 +1,5 @@
 "A folder of PNGs as one tensor: load_folder against the book's way, and against only reading the bytes."
-import shutil
+import os,shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,7 +17,14 @@ def parts(full): # the folders of the training and the validation set
     return [part_folder(path, None, o) for o in (('train','training'), ('valid','testing'))]
 
 def book(folders): return [torch.stack([tensor(Image.open(o)) for o in image_files(f)]) for f in folders]
-def reading(folders): return [len(o.read_bytes()) for f in folders for o in image_files(f)]
+def reading(folders):
+    "Only the bytes, in the quickest way that Python has."
+    total = 0
+    for file in (o.path for f in folders for sub in os.scandir(f) if sub.is_dir() for o in os.scandir(sub.path)):
+        fd = os.open(file, os.O_RDONLY)
+        total += len(os.read(fd, 2**14))
+        os.close(fd)
+    return total
 def decoding(folders): return [load_folder(f, cache=False)[0] for f in folders]
 def cached(folders): return [load_folder(f)[0] for f in folders]
 

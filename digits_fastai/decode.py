@@ -84,16 +84,24 @@ def _header(head):
     if not w or not h: raise ValueError(f'has no pixels: its header says {w}×{h}')
     return (h,w),body[8:]==b'\x08\0\0\0\0' and w*h<=_small
 
+def _only_idat(data): # of most small files, the one chunk between header and end; None if there is more or less, or damage
+    n = len(data)-57 # what is left beside header, end, and the length, kind and checksum of this chunk
+    if n<0 or _start(data, 33)!=(n,b'IDAT') or data[-12:]!=_end: return None
+    return data[41:-16] if zlib.crc32(data[37:-16])==_number(data, 41+n)[0] else None
+
 def png_rows(
     data:bytes, # a whole PNG file
 )->tuple[tuple[int,int],bytes]: # (height, width) in pixels; filtered rows, None if it isn't small, grey and plain
     "What `unfilter` needs. ValueError says what is wrong with a broken file, in words that go after its name."
     size,plain = _header(data[:33])
-    chunks = png_chunks(data, 33)
-    bodies = [body for kind,body in chunks if kind==b'IDAT']
-    if not plain or not bodies or len(bodies)<len(chunks)-1: return size,None # there are other chunks
+    if (body := _only_idat(data)) is None: # look at everything, and say what is wrong
+        chunks = png_chunks(data, 33)
+        bodies = [body for kind,body in chunks if kind==b'IDAT']
+        if not bodies or len(bodies)<len(chunks)-1: return size,None # there are other chunks
+        body = b''.join(bodies)
+    if not plain: return size,None
     n,unzip = size[0]*(size[1]+1),zlib.decompressobj()
-    try: rows = unzip.decompress(b''.join(bodies), n+1)
+    try: rows = unzip.decompress(body, n+1)
     except zlib.error as e: raise ValueError(f'is damaged: its pixels cannot be decompressed ({e})') from e
     if len(rows)>n: raise ValueError(f'is not what it says: it decompresses to more than the {n} bytes of its pixels')
     if len(rows)<n or not unzip.eof: raise ValueError(f'is truncated: {len(rows)} of {n} bytes of its pixels are there')
