@@ -49,6 +49,7 @@ def main(
         raise typer.BadParameter(f'{", ".join(unknown)}: there are {", ".join(modules)}')
     warnings.filterwarnings('ignore')
     names,rows,left_out,on = names or list(modules),[],[],machine()
+    kept = [] if quick or not save else before(out or here)
     page = ''
     for name in names:
         if not (here/f'{modules[name]}.py').exists():
@@ -59,8 +60,17 @@ def main(
             rows += [dict(bench=name, **o) for o in import_module(f'bench.{modules[name]}').run(quick)]
         if name=='learner' and not os.getenv('MINIAI'): left_out.append('miniai, since MINIAI names no folder')
         page = f'# How fast\n\n{time.strftime("%Y-%m-%d")}, {on}.\n\n{table(rows, left_out)}\n'
-        if save or out: write(out or here, page, dict(machine=on, quick=quick, left_out=left_out, rows=rows))
+        kept = [o for o in kept if o['bench']!=name]
+        earlier = ''.join(f'\nMeasured {o}.\n\n{table([r for r in kept if r["measured"]==o], [])}\n'
+                          for o in dict.fromkeys(r['measured'] for r in kept))
+        if save or out: write(out or here, page+earlier, dict(machine=on, quick=quick, left_out=left_out, rows=rows+kept))
     typer.echo(page)
+
+def before(folder): # rows of earlier runs, with date and machine: what isn't measured anew stays
+    file = folder/'results.json'
+    if not file.exists(): return []
+    old = json.loads(file.read_text(encoding='utf-8'))
+    return [{'measured': f'{old["date"]}, {old["machine"]}', **o} for o in old['rows'] if not old['quick']]
 
 def write(folder, page, record): # after each bench, so that a later one that fails loses nothing
     folder.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@ import json,re
 
 import pytest
 
-from bench.__main__ import cells,table
+from bench.__main__ import before,cells,main,table
 from bench.measure import exponent,met,row,take_turns
 from conftest import python,root,run
 
@@ -26,6 +26,24 @@ def test_table_and_json_say_the_same(said):
     for line,o in zip(lines[2:], rows): assert line.startswith(f'| **{o["ratio"]:.2f}** | {o["target"]} |')
     assert record['quick'] and record['machine'] in text and 'stand-in' in record['machine']
     assert re.search(r'\d{4}-\d\d-\d\d', text) and 'Left out: miniai' in text
+
+def test_what_is_not_measured_anew_stays(tmp_path, monkeypatch):
+    old = dict(what='w', ours='a', against='b', target='<= 1', ratio=.5, met=True)
+    record = dict(date='2020-01-01', machine='an abacus', quick=False, left_out=[],
+                  rows=[dict(bench='draw', **old), dict(bench='import', **old)])
+    (tmp_path/'results.json').write_text(json.dumps(record), encoding='utf-8')
+    kept = before(tmp_path)
+    assert [o['bench'] for o in kept]==['draw','import'] and kept[0]['measured']=='2020-01-01, an abacus'
+    (tmp_path/'results.json').write_text(json.dumps({**record, 'quick': True}), encoding='utf-8')
+    assert before(tmp_path)==[]==before(tmp_path/'nowhere')
+    (tmp_path/'results.json').write_text(json.dumps(record), encoding='utf-8')
+    class Measured:
+        def run(quick): return [dict(old, what='anew')]
+    monkeypatch.setattr('bench.__main__.import_module', lambda name: Measured)
+    main(['import'], False, True, tmp_path)
+    rows = json.loads((tmp_path/'results.json').read_text(encoding='utf-8'))['rows']
+    assert [(o['bench'],o['what']) for o in rows]==[('import','anew'),('draw','w')] and rows[1]==kept[0]
+    assert 'Measured 2020-01-01, an abacus.' in (tmp_path/'RESULTS.md').read_text(encoding='utf-8')
 
 def test_each_row_holds_its_ratio_against_its_target(said):
     rows = json.loads((said[1]/'results.json').read_text(encoding='utf-8'))['rows']
