@@ -84,7 +84,7 @@ def _header(head):
     if not w or not h: raise ValueError(f'has no pixels: its header says {w}×{h}')
     return (h,w),body[8:]==b'\x08\0\0\0\0' and w*h<=_small
 
-def _only_idat(data): # of most small files, the one chunk between header and end; None if there is more or less, or damage
+def _only_idat(data): # of most small files, the one chunk between header and end; None if there is more, or damage
     n = len(data)-57 # what is left beside header, end, and the length, kind and checksum of this chunk
     if n<0 or _start(data, 33)!=(n,b'IDAT') or data[-12:]!=_end: return None
     return data[41:-16] if zlib.crc32(data[37:-16])==_number(data, 41+n)[0] else None

@@ -184,7 +184,7 @@ def plot_ladder(
     import matplotlib.pyplot as plt
     ax = plt.subplots(figsize=figsize, layout='constrained')[1]
     wrong,theirs = (1-table.accuracy).clip(lower=5e-4)*1000,(1-table.book)*1000
-    worst,best = wrong.max()*1.6,min(wrong.min(), theirs.min())/1.6 # what the book has no figure for is nan; min skips it
+    worst,best = wrong.max()*1.6,min(wrong.min(), theirs.min())/1.6 # without a figure in the book: nan, skipped
     ax.plot(wrong, range(len(table)), '-', color='lightgrey', zorder=1)
     ax.scatter(wrong, range(len(table)), s=50, color='C0', label='ours', zorder=3)
     ax.scatter(theirs, range(len(table)), s=110, facecolors='none', edgecolors='C1', label=book)
