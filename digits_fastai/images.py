@@ -121,11 +121,12 @@ def _key(path, files, convert):
 
 def _head(x): return struct.pack('>4I', 0x803, *x.shape)
 def _crc(x, note):
-    "4 bytes: the checksum of shape, note, and sums of the pixels, eight at a time; to sum up is quicker than a CRC."
+    "4 bytes: the checksum of shape, note, and the pixels' sums, eight pixels a number: quicker than a CRC of them all."
     pixels = x.numpy().reshape(-1)
     cut = len(pixels)//8192*8192
-    sums = pixels[:cut].view(np.uint64).reshape(-1, 1024).sum(1)
-    return zlib.crc32(b''.join([_head(x), sums.tobytes(), pixels[cut:].tobytes(), note])).to_bytes(4, 'big')
+    table = pixels[:cut].view(np.uint64).reshape(-1, 1024) # rows tell where, columns what changed places within a row
+    parts = _head(x),table.sum(1).tobytes(),table.sum(0).tobytes(),pixels[cut:].tobytes(),note
+    return zlib.crc32(b''.join(parts)).to_bytes(4, 'big')
 
 def _from_cache(kept):
     "The tensor that is kept there, and the note about its files; nothing of both if the file isn't whole."

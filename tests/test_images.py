@@ -1,7 +1,7 @@
 """Pictures: any PNG file as Pillow reads it, or an error that names it; one rule for all modes; a cache that can't lie.
 
 Where a check could be satisfied by code that does nothing, a twin breaks ours on purpose and sees the check fail."""
-import io,os,pickle,random,shutil,struct,subprocess,sys,tempfile,time,zlib
+import inspect,io,os,pickle,random,shutil,struct,subprocess,sys,tempfile,time,zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -589,6 +589,40 @@ def test_the_hostile_pickle_would_do_harm(folder, tmp_path):
 def test_without_a_checksum_a_flipped_bit_is_not_noticed(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(images, '_crc', lambda x, note: b'1234')
     with pytest.raises(AssertionError): check_spoiled('a flipped bit in a pixel', folder, tmp_path, monkeypatch)
+
+def changes(seed=0):
+    "Pixels [30,28,28], and the same with a change here or there: within the sums' table, and behind it."
+    g = np.random.default_rng(seed)
+    x = g.integers(0, 256, 30*784).astype(np.uint8)
+    def exchanged(i, j): # words of eight pixels
+        y = x.copy()
+        y[8*i:8*i+8],y[8*j:8*j+8] = x[8*j:8*j+8],x[8*i:8*i+8]
+        return y
+    yield from (exchanged(i, j) for i,j in ((0,1), (5,900), (5,1029), (1023,1024), (3,2047), (0,2900)))
+    for at in (0, 7, 8191, 8192, 16_383, 16_384, len(x)-1): # two rows of the table are 16,384 pixels
+        y = x.copy()
+        y[at] ^= 1<<int(g.integers(8))
+        yield y
+    yield x[::-1].copy()
+    yield np.concatenate([x[784:], x[:784]])
+    yield np.concatenate([x[8192:16_384], x[:8192], x[16_384:]])
+
+def every_change_is_seen(crc, seed=0):
+    x = np.random.default_rng(seed).integers(0, 256, 30*784).astype(np.uint8)
+    def of(pixels, note=b'{}'): return crc(torch.from_numpy(pixels.copy()).view(30, 28, 28), note)
+    assert of(x)==of(x) and of(x)!=of(x, b'{ }')
+    for i,y in enumerate(changes(seed)): assert of(x)!=of(y), i
+
+@pytest.mark.parametrize('seed', range(5))
+def test_the_checksum_of_a_cache_sees_every_change(seed): every_change_is_seen(images._crc, seed)
+
+@pytest.mark.parametrize('left_out', ['table.sum(1).tobytes(),','table.sum(0).tobytes(),','pixels[cut:].tobytes(),',',note'])
+def test_no_part_of_the_checksum_can_be_left_out(left_out):
+    source = inspect.getsource(images._crc)
+    assert source.count(left_out)==1
+    broken = dict(vars(images))
+    exec(source.replace(left_out, ''), broken)
+    with pytest.raises(AssertionError): every_change_is_seen(broken['_crc'])
 
 def test_what_is_read_is_yours_to_change(folder):
     want = load_folder(folder)[0]
