@@ -50,20 +50,23 @@ def _average(row, above):
 def _paeth(row, above):
     row,above = row.T.astype(np.int16),above.T.astype(np.int16)
     a = c = np.zeros_like(row[0])
-    das = np.diff(above, axis=0, prepend=0) # b-c
-    for x,(b,da,pa) in enumerate(zip(above, das, abs(das))):
-        db = a-c # a+b-c is as far from a as b is from c, from b as a is from c, and from c their sum
-        pb,pc = abs(db),abs(da+db)
-        a = row[x] = (row[x] + np.where((pa<=pb)&(pa<=pc), a, np.where(pb<=pc, b, c))) & 255
+    for x,b in enumerate(above):
+        low,high,third = np.minimum(a, b),np.maximum(a, b),3*c-a-b
+        a = row[x] = (row[x] + np.where(third<=low, high, np.where(third>=high, low, c))) & 255
         c = b
     return row.T
 
 def unfilter(
     rows:np.ndarray, # filtered rows of 8-bit grey pictures, each with its filter's number in front: uint8 [N,H,1+W]
+    out:np.ndarray=None, # where the pictures go, uint8 [N,H,W]; into new memory if None
 )->np.ndarray: # the pictures, uint8 [N,H,W]
-    "Undo PNG's filters, for many pictures at once. ValueError if a filter's number is above 4. Source: ISO 15948, 9."
+    "Undo PNG's filters, for many pictures at once. ValueError: a filter above 4, another `out`. Source: ISO 15948, 9."
     if (rows[...,0]>4).any(): raise ValueError(f'PNG knows the filters 0 to 4, and not {rows[...,0].max()}')
-    out = rows[...,1:].copy()
+    size = (*rows.shape[:2], rows.shape[2]-1)
+    if out is None: out = np.empty(size, np.uint8)
+    if (out.shape, out.dtype)!=(size, np.uint8):
+        raise ValueError(f'out is {out.dtype} {list(out.shape)}, but the pictures are uint8 {list(size)}')
+    out[:] = rows[...,1:]
     above = np.zeros_like(out[:,0])
     for y,kinds in enumerate(rows[...,0].T.copy()):
         for kind,undo in enumerate((_sub,_up,_average,_paeth), 1):
@@ -82,25 +85,26 @@ def _header(head):
     if kind!=b'IHDR' or len(body)!=13: raise ValueError('is damaged: its first chunk is not a header (IHDR)')
     w,h = unpack('>2I', body[:8])
     if not w or not h: raise ValueError(f'has no pixels: its header says {w}×{h}')
-    return (h,w),body[8:]==b'\x08\0\0\0\0' and w*h<=_small
+    return (h,w),h*(w+1) if body[8:]==b'\x08\0\0\0\0' and w*h<=_small else 0
 
+_idat = zlib.crc32(b'IDAT')
 def _only_idat(data): # of most small files, the one chunk between header and end; None if there is more, or damage
-    n = len(data)-57 # what is left beside header, end, and the length, kind and checksum of this chunk
-    if n<0 or _start(data, 33)!=(n,b'IDAT') or data[-12:]!=_end: return None
-    return data[41:-16] if zlib.crc32(data[37:-16])==_number(data, 41+n)[0] else None
+    body = data[41:-16]
+    if data[33:41]!=len(body).to_bytes(4, 'big')+b'IDAT': return None
+    return body if data[-16:]==zlib.crc32(body, _idat).to_bytes(4, 'big')+_end else None
 
 def png_rows(
     data:bytes, # a whole PNG file
 )->tuple[tuple[int,int],bytes]: # (height, width) in pixels; filtered rows, None if it isn't small, grey and plain
     "What `unfilter` needs. ValueError says what is wrong with a broken file, in words that go after its name."
-    size,plain = _header(data[:33])
+    size,n = _header(data[:33]) # n bytes, filters included; 0 if it isn't small, grey and plain
     if (body := _only_idat(data)) is None: # look at everything, and say what is wrong
         chunks = png_chunks(data, 33)
         bodies = [body for kind,body in chunks if kind==b'IDAT']
         if not bodies or len(bodies)<len(chunks)-1: return size,None # there are other chunks
         body = b''.join(bodies)
-    if not plain: return size,None
-    n,unzip = size[0]*(size[1]+1),zlib.decompressobj()
+    if not n: return size,None
+    unzip = zlib.decompressobj()
     try: rows = unzip.decompress(body, n+1)
     except zlib.error as e: raise ValueError(f'is damaged: its pixels cannot be decompressed ({e})') from e
     if len(rows)>n: raise ValueError(f'is not what it says: it decompresses to more than the {n} bytes of its pixels')

@@ -75,7 +75,8 @@ def load_images(
         rows = np.frombuffer(b''.join(waiting), np.uint8).reshape(len(waiting), x.shape[1], -1)
         if (bad := (rows[...,0]>4).any(1)).any():
             raise ValueError(f'{files[at[bad.argmax()]]} is damaged: it has filters that PNG does not know.')
-        x[at if len(at)<=at[-1]-at[0] else slice(at[0], at[-1]+1)] = unfilter(rows) # a slice is quicker
+        if len(at)>at[-1]-at[0]: unfilter(rows, x[at[0]:at[-1]+1]) # nothing in between: straight into their place
+        else: x[at] = unfilter(rows)
         at.clear()
         waiting.clear()
     for i,file in enumerate(files):
@@ -186,7 +187,7 @@ def load_folder(
     "Pictures and labels of a folder of folders. ValueError if a class is missing, or a file isn't as it should be."
     path = Path(path)
     if not path.is_dir(): raise FileNotFoundError(f'there is no folder {path}: give one with a folder for each class')
-    there = sorted(o.name for o in path.iterdir() if o.is_dir() and not o.name.startswith('.'))
+    there = sorted(o.name for o in os.scandir(path) if o.is_dir() and not o.name.startswith('.'))
     names = there if classes is None else sorted({str(o) for o in classes})
     if missing := [o for o in names if o not in there] or ([] if names else ['any class']):
         raise ValueError(f'{path} has no folder for {", ".join(missing)}; it has {there or "none"}')
@@ -196,7 +197,7 @@ def load_folder(
     else:
         files,counts = _files(path, names)
         x = load_images(files, convert)
-    return x, torch.arange(len(names)).repeat_interleave(torch.tensor([counts[o] for o in names])), names
+    return x, torch.cat([torch.full((counts[o],), i) for i,o in enumerate(names)]), names
 
 # %% ../nbs/01_images.ipynb #06b5a6fb
 def part_folder(

@@ -95,6 +95,26 @@ def test_a_paeth_that_prefers_another_neighbour_is_noticed(monkeypatch):
     monkeypatch.setattr(decode, '_paeth', lambda row, above: decode._average(row, above))
     with pytest.raises(AssertionError): check_any_png(load_images)
 
+def paeth_is_right(paeth):
+    "For all a, b and c, 256 of each: the neighbour that is nearest to a+b-c; if some are, a before b before c."
+    a,b = (o.ravel() for o in np.meshgrid(np.arange(256), np.arange(256)))
+    for c in range(256):
+        near = abs(np.stack([b-c, a-c, a+b-2*c]))
+        want = np.choose(near.argmin(0), [a,b,np.full_like(a, c)]) # argmin takes the first of equals
+        rows = np.stack([a-c, a*0], 1).astype(np.uint8) # first c is added (it is above), and gives a
+        above = np.stack([a*0+c, b], 1).astype(np.uint8)
+        assert np.array_equal(paeth(rows, above), np.stack([a,want], 1)), c
+
+def test_paeth_is_right_for_all_neighbours(): paeth_is_right(decode._paeth)
+
+@pytest.mark.parametrize('old,new', [('third<=low','third<low'), ('third>=high','third>high'), ('3*c','2*c'), ('c = b','pass')])
+def test_a_paeth_that_is_nearly_right_is_noticed(old, new):
+    source = inspect.getsource(decode._paeth)
+    assert source.count(old)==1
+    broken = dict(vars(decode))
+    exec(source.replace(old, new), broken)
+    with pytest.raises(AssertionError): paeth_is_right(broken['_paeth'])
+
 def test_a_transparency_that_is_overlooked_is_noticed(monkeypatch):
     monkeypatch.setattr(images, '_grey', lambda im, convert: np.asarray(im.convert('L')))
     with pytest.raises(AssertionError): check_any_png(load_images)
@@ -114,6 +134,16 @@ def test_more_pictures_than_are_decoded_at_once():
     with written(*files) as paths: # 8 MiB are 2048 of these
         got = load_images(paths*300)
     assert (got.numpy()==np.concatenate([ims]*300)).all()
+
+def test_filters_are_undone_into_memory_that_is_given():
+    im = np.random.default_rng(0).integers(0, 256, (7,9)).astype(np.uint8)
+    rows = np.frombuffer(b''.join(filtered(im, [k]*7) for k in range(5)), np.uint8).reshape(5, 7, 10)
+    room = np.full((5,3,7,9), 9, np.uint8)
+    assert decode.unfilter(rows, room[:,1]).base is room
+    assert (room[:,1]==im).all() and (room[:,::2]==9).all()
+    for wrong in (np.zeros((5,7,10), np.uint8), np.zeros((4,7,9), np.uint8), np.zeros((5,7,9), np.int8), room):
+        with pytest.raises(ValueError, match='out is u?int8 .* but the pictures are uint8'): decode.unfilter(rows, wrong)
+        assert not wrong.any() or wrong is room
 
 def test_large_and_interlaced_pictures_are_for_pillow():
     big = np.random.default_rng(0).integers(0, 256, (80,90)).astype(np.uint8)

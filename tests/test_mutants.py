@@ -88,7 +88,7 @@ mutants = [Mutant(*o) for o in [
     ('classes in the wrong order', 'images', same_folders,
      'names = there if', 'names = there[::-1] if'),
     ('labels the wrong way round', 'images', same_folders,
-     'torch.arange(len(names)).repeat', 'torch.arange(len(names)).flip(0).repeat'),
+     '(counts[o],), i)', '(counts[o],), len(names)-1-i)'),
     ('signs cancel in L1', 'baseline', same_distances,
      '_difference(a, b).abs().mean', '_difference(a, b).mean'),
     ('RMSE without the root', 'baseline', same_distances,
