@@ -87,7 +87,7 @@ def _header(head):
     if not w or not h: raise ValueError(f'has no pixels: its header says {w}×{h}')
     return (h,w),h*(w+1) if body[8:]==b'\x08\0\0\0\0' and w*h<=_small else 0
 
-_idat = zlib.crc32(b'IDAT')
+_idat = zlib.crc32(b'IDAT') # what the checksum of such a chunk goes on from
 def _only_idat(data): # of most small files, the one chunk between header and end; None if there is more, or damage
     body = data[41:-16]
     if data[33:41]!=len(body).to_bytes(4, 'big')+b'IDAT': return None

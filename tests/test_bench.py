@@ -27,6 +27,15 @@ def test_table_and_json_say_the_same(said):
     assert record['quick'] and record['machine'] in text and 'stand-in' in record['machine']
     assert re.search(r'\d{4}-\d\d-\d\d', text) and 'Left out: miniai' in text
 
+def test_the_chapter_says_what_bench_has_measured():
+    rows = json.loads((root/'bench'/'results.json').read_text(encoding='utf-8'))['rows']
+    minute = next(o for o in rows if o['what'].startswith('recipe 60s'))
+    cells = json.loads((root/'nbs'/'10c_seconds.ipynb').read_text(encoding='utf-8'))['cells']
+    said, = (o for c in cells if '`python -m bench convnet` trained it' in (o := ''.join(c['source'])))
+    a,b,c = (f'{100*o:.2f}' for o in minute['accuracies'])
+    assert f'seeds 0 to {minute["seeds"][-1]}' in said and f'{a}, {b} and {c} %' in said
+    assert f'in {minute["seconds_ours"]:.0f} seconds each' in said
+
 def test_what_is_not_measured_anew_stays(tmp_path, monkeypatch):
     old = dict(what='w', ours='a', against='b', target='<= 1', ratio=.5, met=True)
     record = dict(date='2020-01-01', machine='an abacus', quick=False, left_out=[],
