@@ -20,18 +20,18 @@ __all__ = ['URLs', 'cache_folder', 'path_stats', 'DownloadError', 'verify', 'dow
            'FunctionModel', 'Learner', 'shapes_agree', 'ShapeGuard', 'StepGuard', 'NaNGuard', 'GradientClip',
            'GradientAccumulation', 'MixedPrecision', 'as_it_was', 'LRFinder', 'valley', 'slide', 'minimum', 'steep',
            'SchedLin', 'SchedCos', 'SchedExp', 'SchedNo', 'sched_lin', 'sched_cos', 'sched_exp', 'sched_no',
-           'SchedPoly', 'combine_scheds', 'combined_cos', 'ParamScheduler', 'write_whole', 'read_tensors',
-           'check_weights', 'load_learner', 'Resume', 'Checkpoint', 'Tracker', 'EarlyStopping', 'SaveBest', 'hypers',
-           'CSVLog', 'run_config', 'WandB', 'read_run', 'item_losses', 'decode', 'ClassificationInterpretation', 'Hook',
-           'Hooks', 'hook_outputs', 'layers', 'untouched', 'Summary', 'ActivationStats', 'relu', 'linear_model',
-           'simple_net', 'weight_images', 'quick_adam', 'quick_lr', 'output_size', 'receptive_field', 'windows',
-           'conv2d', 'max_pool2d', 'BatchNorm', 'Dropout', 'conv_block', 'Pictures', 'conv_net', 'activations',
-           'quick_cycle', 'ResBlock', 'resnet18_learner', 'AdaptiveConcatPool2d', 'cnn_head', 'resnet8', 'Normalize',
-           'make_cnn', 'cnn_groups', 'new_head', 'saliency', 'grad_cam', 'show_maps', 'known_models', 'as_pictures',
-           'Reader', 'load_reader', 'predict_files', 'export_reader', 'all_rungs', 'quick_rungs', 'long_runs',
-           'TwoDigits', 'two_digits', 'guess', 'pixel_similarity', 'linear_by_hand', 'linear_learner',
-           'simple_net_learner', 'resnet18_one_cycle', 'climb', 'ladder', 'plot_ladder', 'ReachTarget', 'long_run',
-           'ten_rungs', 'quick_ten_rungs', 'TenDigits', 'ten_digits', 'sigmoid_net', 'naive_bayes', 'decision_tree',
+           'SchedPoly', 'combine_scheds', 'combined_cos', 'ParamScheduler', 'read_tensors', 'check_weights',
+           'load_learner', 'Resume', 'Checkpoint', 'Tracker', 'EarlyStopping', 'SaveBest', 'hypers', 'CSVLog',
+           'run_config', 'WandB', 'read_run', 'item_losses', 'decode', 'ClassificationInterpretation', 'Hook', 'Hooks',
+           'hook_outputs', 'layers', 'untouched', 'Summary', 'ActivationStats', 'relu', 'linear_model', 'simple_net',
+           'weight_images', 'quick_adam', 'quick_lr', 'output_size', 'receptive_field', 'windows', 'conv2d',
+           'max_pool2d', 'BatchNorm', 'Dropout', 'conv_block', 'Pictures', 'conv_net', 'activations', 'quick_cycle',
+           'ResBlock', 'resnet18_learner', 'AdaptiveConcatPool2d', 'cnn_head', 'resnet8', 'Normalize', 'make_cnn',
+           'cnn_groups', 'new_head', 'saliency', 'grad_cam', 'show_maps', 'known_models', 'as_pictures', 'Reader',
+           'load_reader', 'predict_files', 'export_reader', 'all_rungs', 'quick_rungs', 'long_runs', 'TwoDigits',
+           'two_digits', 'guess', 'pixel_similarity', 'linear_by_hand', 'linear_learner', 'simple_net_learner',
+           'resnet18_one_cycle', 'climb', 'ladder', 'plot_ladder', 'ReachTarget', 'long_run', 'ten_rungs',
+           'quick_ten_rungs', 'TenDigits', 'ten_digits', 'sigmoid_net', 'naive_bayes', 'decision_tree',
            'nearest_neighbours', 'pair_map', 'measure_once', 'ten_guess', 'conv_net_one_cycle', 'full_ladder',
            'most_confused', 'fast_recipes', 'fast_net', 'shift', 'Shift', 'Portion', 'SecondLook', 'FastRecipe',
            'Stopwatch', 'train_fast', 'kinds', 'kind_of', 'find_pieces', 'check_piece', 'check_file', 'grade',
@@ -79,7 +79,7 @@ from .lr_find import as_it_was,LRFinder,valley,slide,minimum,steep
 from .schedules import (
     SchedLin,SchedCos,SchedExp,SchedNo,sched_lin,sched_cos,sched_exp,sched_no,SchedPoly,combine_scheds,
     combined_cos,ParamScheduler)
-from .weights import write_whole,read_tensors,check_weights,load_learner
+from .weights import read_tensors,check_weights,load_learner
 from .checkpoints import Resume,Checkpoint
 from .stopping import Tracker,EarlyStopping,SaveBest
 from .tracking import hypers,CSVLog,run_config,WandB,read_run
@@ -166,7 +166,7 @@ _all_ = [
     'shapes_agree', 'ShapeGuard', 'StepGuard', 'NaNGuard', 'GradientClip', 'GradientAccumulation', 'MixedPrecision',
     'as_it_was', 'LRFinder', 'valley', 'slide', 'minimum', 'steep', 'SchedLin', 'SchedCos', 'SchedExp', 'SchedNo',
     'sched_lin', 'sched_cos', 'sched_exp', 'sched_no', 'SchedPoly', 'combine_scheds', 'combined_cos',
-    'ParamScheduler', 'write_whole', 'read_tensors', 'check_weights', 'load_learner', 'Resume', 'Checkpoint',
+    'ParamScheduler', 'read_tensors', 'check_weights', 'load_learner', 'Resume', 'Checkpoint',
     'Tracker', 'EarlyStopping', 'SaveBest', 'hypers', 'CSVLog', 'run_config', 'WandB', 'read_run', 'item_losses',
     'decode', 'ClassificationInterpretation', 'Hook', 'Hooks', 'hook_outputs', 'layers', 'untouched', 'Summary',
     'ActivationStats', 'relu', 'linear_model', 'simple_net', 'weight_images', 'quick_adam', 'quick_lr',

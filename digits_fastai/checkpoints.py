@@ -16,12 +16,13 @@ from fastcore.foundation import L
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from .atomic import write_whole
 from .dataloaders import to_device
 from .events import Callback
 from .learner import Learner
 from .optimizer import set_hyper
 from .randomness import random_states,set_random_states
-from .weights import check_weights,read_tensors,write_whole
+from .weights import check_weights,read_tensors
 
 # %% ../nbs/07c_checkpoints.ipynb #e249c917
 def _flat(o, tensors, name):

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError,distribution,version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from .archives import leftovers
+from .atomic import leftovers
 from .download import DownloadError,URLs,cache_folder,verify
 
 # %% ../nbs/14b_doctor.ipynb #0a6ebedd

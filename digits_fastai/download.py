@@ -14,9 +14,9 @@ from contextlib import contextmanager,suppress
 from pathlib import Path
 from urllib.parse import urlparse
 
-from .archives import (
-    ArchiveError,check_gzip,clear_leftovers,count_files,leftovers,new_folder,sha256_of,unpack)
-from .connections import FetchError,fetch,forget,keep,read_note,write_note
+from .archives import ArchiveError,beginning_of,check_gzip,unpack
+from .atomic import clear_leftovers,count_files,leftovers,new_folder,read_note,sha256_of,write_note
+from .connections import FetchError,fetch,forget,keep
 _all_ = ['ArchiveError', 'unpack']
 
 # %% ../nbs/00_download.ipynb #7f080851
@@ -32,7 +32,8 @@ def cache_folder(
 )->Path: # absolute path; the folder need not be there yet
     "Where fastai keeps `key`: what `config.ini` says, else a folder of that name. Source: `fastai.data.external`."
     base = Path(base or os.getenv('FASTAI_HOME') or '~/.fastai').expanduser().absolute()
-    (ini := ConfigParser()).read(base/'config.ini', encoding='utf-8')
+    ini = ConfigParser()
+    ini.read(base/'config.ini', encoding='utf-8')
     return base/ini['DEFAULT'].get(key, key)
 
 # %% ../nbs/00_download.ipynb #38fecea0
@@ -58,39 +59,43 @@ def verify(
     checks = [*zip(('size in bytes', 'MD5 of the first MiB'), path_stats(path), _checks.get(url, ()))]
     if sha256 is not None: checks.append(('SHA-256', sha256_of(path), sha256.lower()))
     for what,given,expected in checks:
-        if given != expected:
-            with open(path, 'rb') as f: head = f.read(16)
-            page = f' It begins with {head!r}: a web page, not an archive.' if head.lstrip()[:1]==b'<' else ''
+        if given!=expected:
             raise DownloadError(f'{path.name} is not the file that {url} should give: {what} is {given}, expected '
-                                f'{expected}.{page} Try again; if it stays so, the server sends something else.')
+                                f'{expected}, and {beginning_of(path)}.')
 
 # %% ../nbs/00_download.ipynb #0631027c
-def _get(url, dest, sha256=None, timeout=(10.,30.), retries=4, wait=.5, note=None):
-    "`download`, for one who is alone with `dest`. A `note` tells which address gave bytes of which SHA-256."
-    part = dest.with_name(f'{dest.name}.part')
-    for once_more in (True,False):
-        try: pieces = fetch(url, part, timeout, retries, wait)
-        except FetchError as e:
-            more = ' (it goes on where it broke)' if part.exists() else ''
-            raise DownloadError(f'{url} could not be fetched: {e}. Ways out: try again{more}; put {dest.name} into '
-                                f'{dest.parent} by hand; or use digits_path(), which works offline.') from None
-        try:
-            verify(url, part, sha256)
-            if dest.suffix in ('.tgz','.gz'): check_gzip(part)
-            break
-        except (ArchiveError,DownloadError) as e:
-            forget(part)
-            if pieces and once_more: continue # they may be pieces of two files: once more, in one go
-            raise DownloadError(e if isinstance(e, DownloadError) else f'{url} gave no archive: {e}.') from None
-    had = sha256_of(dest) if note and dest.exists() else None # what is true of it stays noted until it is replaced
-    said = {**{k: v for k,v in read_note(note).items() if k==had}, sha256_of(part): _plain(url)} if note else None
-    keep(part, dest, note, said)
+def _fetch_part(url, part, dest, timeout, retries, wait):
+    "Fetch all of a file into `part`: was it made of pieces? DownloadError says what can be done."
+    try: return fetch(url, part, timeout, retries, wait)
+    except FetchError as e:
+        more = ' (it goes on where it broke)' if part.exists() else ''
+        raise DownloadError(f'{url} could not be fetched: {e}. Ways out: try again{more}; put {dest.name} into '
+                            f'{dest.parent} by hand; or use digits_path(), which works offline.') from None
 
-def _plain(url): return urlparse(url)._replace(query='', fragment='').geturl() # a signed address is new each time
+def _verify_part(url, part, dest, sha256):
+    "Is it what was asked for? If not, it is thrown away. DownloadError."
+    try:
+        verify(url, part, sha256)
+        if dest.suffix in ('.tgz','.gz'): check_gzip(part)
+    except (ArchiveError,DownloadError) as e:
+        forget(part)
+        said = e if isinstance(e, DownloadError) else f'{url} gave no archive: {e}.'
+        raise DownloadError(f'{said} Try again; if it stays so, the server sends something else.') from None
+
+def _fetch_verified(url, dest, sha256=None, timeout=(10.,30.), retries=4, wait=.5):
+    "Fetch a file and verify it, for one who is alone with `dest`. Returns where it lies, `dest` with .part behind it."
+    part = dest.with_name(f'{dest.name}.part')
+    pieces = _fetch_part(url, part, dest, timeout, retries, wait)
+    try: _verify_part(url, part, dest, sha256)
+    except DownloadError:
+        if not pieces: raise
+        _fetch_part(url, part, dest, timeout, retries, wait) # they may be pieces of two files: once more, from its start
+        _verify_part(url, part, dest, sha256)
+    return part
 
 @contextmanager
-def _alone(file, wait=True):
-    "One process at a time. DownloadError if the folder of `file` can't be written, or is in use and we won't wait."
+def _one_process_at_a_time(file, wait=True):
+    "For `with`. DownloadError if the folder of `file` can't be written, or is in use and we don't wait."
     from filelock import FileLock
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -112,23 +117,72 @@ def download(
 )->Path: # `dest`
     "Fetch `url` and verify it; goes on where an earlier call broke. `dest` appears whole or not at all. DownloadError."
     dest = Path(dest)
-    with _alone(dest): _get(url, dest, sha256, timeout, retries, wait)
+    with _one_process_at_a_time(dest): keep(_fetch_verified(url, dest, sha256, timeout, retries, wait), dest)
     return dest
 
 # %% ../nbs/00_download.ipynb #aa68ba2f
 _pictures = {URLs.MNIST_SAMPLE: 14_434, URLs.MNIST: 70_000}
 _inside = '.digits_fastai.json' # a folder's note, in the folder: where it is from, and how much it is
 
-def _wrong(url, dest):
-    "None if there is no folder, '' if it is whole, else what is wrong with it, in words."
-    if not dest.is_dir(): return 'is no folder' if os.path.lexists(dest) else None
+def _without_query(url): return urlparse(url)._replace(query='', fragment='').geturl() # a signed address is new each time
+
+def _fault_of_folder(url, dest):
+    "What is wrong with a folder that is there, in words; None if nothing is."
+    if not dest.is_dir(): return 'is no folder'
     said,want = read_note(dest/_inside),_pictures.get(url)
-    if not want and said.get('url', _plain(url))!=_plain(url): return f'holds what {said["url"]} gave'
-    kind,want = ('.png',want) if want else (said.get('kind', ''),said.get('files'))
+    kind = '.png'
+    if not want:
+        if said.get('url', _without_query(url))!=_without_query(url): return f'holds what {said["url"]} gave'
+        kind,want = said.get('kind', ''),said.get('files')
     if not (isinstance(kind, str) and isinstance(want, int)): kind,want = '',1 # no note: it shouldn't be empty at least
     n = count_files(dest, kind)
     if said!=read_note(dest/_inside): return 'is being replaced' # what was counted may be another folder's
-    return f'has {n:,} of {want:,} {kind} files: something is missing' if n<want else ''
+    if n<want: return f'has {n:,} of {want:,} {kind} files: something is missing'
+
+def _find_folder(url, dest):
+    "Is the folder there? DownloadError if it is, but isn't whole, or is another's."
+    if not os.path.lexists(dest): return False
+    fault = _fault_of_folder(url, dest)
+    if fault: raise DownloadError(f'{dest} {fault}. untar_data({url!r}, force=True) makes it anew.')
+    return True
+
+def _find_archive(url, archive, note, sha256):
+    "Is the archive in the cache, and what the address gives? If it is something else, that is said."
+    if not archive.exists(): return False
+    try:
+        verify(url, archive, sha256)
+        check_gzip(archive)
+        gave = read_note(note).get(sha256_of(archive))
+        known = sha256 or url in _checks # else only the note tells it from another's
+        if not known and gave not in (None,_without_query(url)): raise DownloadError(f'{archive} is what {gave} gave.')
+    except (ArchiveError,DownloadError) as e:
+        print(f'{e} It is fetched anew.', file=sys.stderr)
+        return False
+    return True
+
+def _clear_if_nobody_works(archive, dest):
+    "Clear away what a killed process left beside a folder that is whole, unless somebody is making it anew."
+    if not leftovers(dest): return
+    with suppress(DownloadError), _one_process_at_a_time(archive, wait=False): clear_leftovers(dest)
+
+def _fetch_archive(url, archive, note, sha256):
+    "Put a new archive into the cache, and note by its SHA-256 which address it is from. DownloadError."
+    part = _fetch_verified(url, archive, sha256)
+    said = {sha256_of(part): _without_query(url)}
+    if archive.exists(): # what is true of it stays noted until it is replaced
+        had = sha256_of(archive)
+        said = {**{k: v for k,v in read_note(note).items() if k==had}, **said}
+    write_note(note, said)
+    keep(part, archive)
+
+def _unpack_into_cache(url, archive, dest):
+    "Unpack, and note inside how much it is, before the folder has its name. ArchiveError."
+    with new_folder(dest) as new:
+        unpack(archive, new)
+        kinds = Counter(o.suffix for o in new.rglob('*') if o.is_file() and o.name[0]!='.')
+        kind = max(kinds, key=kinds.get, default='')
+        if (new/_inside).is_dir(): raise ArchiveError(f'{archive} has a folder {_inside}, where our note belongs.')
+        write_note(new/_inside, dict(url=_without_query(url), kind=kind, files=count_files(new, kind)))
 
 def _places(url, base):
     "The archive, the folder, and the note of where the archive is from."
@@ -137,29 +191,6 @@ def _places(url, base):
     if not stem.strip('.'): raise ValueError(f'{url!r} names no file: give the whole address, up to its .tgz')
     archives = cache_folder('archive', base)
     return archives/name,cache_folder('data', base)/stem,archives/f'.{name}.json'
-
-def _install(url, archive, dest):
-    "Unpack, and note inside how much it is, before the folder has its name."
-    with new_folder(dest) as new:
-        kinds = Counter(o.suffix for o in unpack(archive, new).rglob('*') if o.is_file() and o.name[0]!='.')
-        kind = max(kinds, key=kinds.get, default='')
-        if (new/_inside).is_dir(): raise ArchiveError(f'{archive} has a folder {_inside}, where our note belongs.')
-        write_note(note := new.with_name('note'), dict(url=_plain(url), kind=kind, files=count_files(new, kind)))
-        note.replace(new/_inside) # written elsewhere: what lies there may be a link of the archive's
-
-def _make(url, archive, dest, note, force, sha256):
-    "Make the folder: from an archive that is there, or from a new one if there is none or it is no good."
-    bad = None
-    if archive.exists() and not force:
-        try:
-            verify(url, archive, sha256)
-            gave = None if sha256 or url in _checks else read_note(note).get(sha256_of(archive)) # those are verified
-            if gave not in (None, _plain(url)): raise DownloadError(f'{archive} is what {gave} gave.')
-            return _install(url, archive, dest)
-        except (ArchiveError,DownloadError) as e: bad = e
-    try: _get(url, archive, sha256, note=note)
-    except DownloadError as e: raise type(bad or e)(f'{bad} {e}' if bad else f'{e}') from None
-    _install(url, archive, dest)
 
 # %% ../nbs/00_download.ipynb #18fb4137
 def untar_data(
@@ -170,19 +201,15 @@ def untar_data(
 )->Path: # the unpacked folder
     "A URL becomes a folder, once. DownloadError, ArchiveError. Source: the book, 'Pixels'; `fastai.untar_data`."
     archive,dest,note = _places(url, base)
-    wrong = None if force else _wrong(url, dest)
-    if wrong=='':
-        if leftovers(dest):
-            with suppress(DownloadError), _alone(archive, wait=False): clear_leftovers(dest)
-        return dest
-    try:
-        with _alone(archive):
-            clear_leftovers(dest)
-            wrong = None if force else _wrong(url, dest) # another process may have made it while we waited
-            if wrong is None: _make(url, archive, dest, note, force, sha256)
-    except DownloadError:
-        if not wrong: raise # without leave to write here, what is wrong with the folder matters more
-    if wrong: raise DownloadError(f'{dest} {wrong}. untar_data({url!r}, force=True) makes it anew.')
+    with suppress(DownloadError): # it may be being replaced just now: ask again below
+        if not force and _find_folder(url, dest):
+            _clear_if_nobody_works(archive, dest)
+            return dest
+    with _one_process_at_a_time(archive):
+        clear_leftovers(dest)
+        if not force and _find_folder(url, dest): return dest # another process made it while we waited
+        if force or not _find_archive(url, archive, note, sha256): _fetch_archive(url, archive, note, sha256)
+        _unpack_into_cache(url, archive, dest)
     return dest
 
 # %% ../nbs/00_download.ipynb #143fec1b
@@ -221,7 +248,7 @@ def standin_path(
     from PIL import Image
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
-    with _alone(cache_folder('archive', base)/name):
+    with _one_process_at_a_time(cache_folder('archive', base)/name):
         clear_leftovers(dest)
         if count_files(dest, '.png')>=n: return dest
         x,y = load_digits(return_X_y=True)

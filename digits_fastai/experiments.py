@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 import digits_fastai
+from .atomic import write_whole
 from .dataloaders import DataLoaders
 from .randomness import no_random,set_seed
 from .tracking import CSVLog,run_config
-from .weights import write_whole
 
 # %% ../nbs/12_experiments.ipynb #44a1575c
 def _figures(res):

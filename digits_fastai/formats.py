@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .archives import new_file
+from .atomic import new_file
 from .images import image_files,load_folder
 
 # %% ../nbs/01b_formats.ipynb #8cde59b5

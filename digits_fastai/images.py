@@ -17,7 +17,7 @@ from fastcore.foundation import L
 from PIL import Image,UnidentifiedImageError
 from torch import Tensor
 
-from .archives import new_file
+from .atomic import new_file
 from .decode import png_rows,png_signature,unfilter
 
 # %% ../nbs/01_images.ipynb #d0b3e1f8

@@ -18,11 +18,12 @@ from PIL import Image
 from torch import Tensor
 
 import digits_fastai
+from .atomic import write_whole
 from .baseline import mse_distance
 from .draw import page_models,prepare,quick_readers,read_drawing
 from .predict import load_reader
 from .serve import listen,read_question,run_server,safe_app,url_of
-from .weights import read_tensors,write_whole
+from .weights import read_tensors
 
 # %% ../nbs/13c_page.ipynb #c637c917
 digits = [str(o) for o in range(10)]

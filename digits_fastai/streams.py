@@ -15,7 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .archives import ArchiveError,new_file
+from .archives import ArchiveError
+from .atomic import new_file
 from .dataloaders import Dataset
 from .decode import png_chunks,png_rows
 from .images import image_files,load_images
