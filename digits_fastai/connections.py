@@ -55,7 +55,7 @@ def _in_words(e, url):
     import requests
     host = 'the proxy' if isinstance(e, requests.exceptions.ProxyError) else urlparse(url).hostname
     timeout = isinstance(e, requests.ConnectTimeout)
-    while e.__cause__ or e.__context__: e = e.__cause__ or e.__context__
+    while e.__cause__ or e.__context__ and not e.__suppress_context__: e = e.__cause__ or e.__context__
     if isinstance(e, ssl.SSLCertVerificationError):
         return FetchError(f'the certificate of {host} is not valid: {e.verify_message}')
     if isinstance(e, socket.gaierror) or getattr(e, 'errno', None) in _no_way:

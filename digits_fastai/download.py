@@ -14,7 +14,7 @@ from contextlib import contextmanager,suppress
 from pathlib import Path
 from urllib.parse import urlparse
 
-from .archives import ArchiveError,beginning_of,check_gzip,unpack
+from .archives import ArchiveError,beginning_of,check_archive,check_gzip,unpack
 from .atomic import clear_leftovers,count_files,leftovers,new_folder,read_note,sha256_of,write_note
 from .connections import FetchError,fetch,forget,keep
 _all_ = ['ArchiveError', 'unpack']
@@ -151,7 +151,7 @@ def _find_archive(url, archive, note, sha256):
     if not archive.exists(): return False
     try:
         verify(url, archive, sha256)
-        check_gzip(archive)
+        check_archive(archive)
         gave = read_note(note).get(sha256_of(archive))
         known = sha256 or url in _checks # else only the note tells it from another's
         if not known and gave not in (None,_without_query(url)): raise DownloadError(f'{archive} is what {gave} gave.')
