@@ -52,8 +52,8 @@ _no_way = errno.ENETUNREACH,errno.EHOSTUNREACH,errno.ENETDOWN
 
 def _in_words(e, url):
     "What requests or urllib3 raised, as a FetchError."
-    import requests
-    host = 'the proxy' if isinstance(e, requests.exceptions.ProxyError) else urlparse(url).hostname
+    import requests,urllib3
+    host = 'the proxy' if isinstance(e, requests.exceptions.ProxyError) else urlparse(url).hostname or url
     timeout = isinstance(e, requests.ConnectTimeout)
     while e.__cause__ or e.__context__ and not e.__suppress_context__: e = e.__cause__ or e.__context__
     if isinstance(e, ssl.SSLCertVerificationError):
@@ -63,7 +63,8 @@ def _in_words(e, url):
     if isinstance(e, ConnectionRefusedError): return FetchError(f'{host} refused the connection')
     if timeout: return FetchError(f'{host} did not answer in time')
     if isinstance(e, TimeoutError): return FetchError(f'{host} fell silent', passing=True)
-    if isinstance(e, (ConnectionError,http.client.HTTPException)): return FetchError('the connection broke', passing=True)
+    if isinstance(e, (ConnectionError,http.client.HTTPException,urllib3.exceptions.ProtocolError)):
+        return FetchError('the connection broke', passing=True)
     return FetchError(f'{host}: {e}')
 
 # %% ../nbs/00_connections.ipynb #563fd81a
