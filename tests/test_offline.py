@@ -1,5 +1,5 @@
-"A machine with no network and an empty cache; downloads that end half-way; two processes at once."
-import http.server,io,json,os,shutil,signal,subprocess,tarfile,threading,time
+"A machine with no network and an empty cache; two processes at once."
+import json,os,shutil,subprocess
 
 import pytest
 
@@ -114,82 +114,3 @@ def test_two_processes_that_make_the_stand_in_at_once_both_succeed(env, home):
     assert [p.returncode for p in both]==[0,0], outs
     assert all(sum(json.loads(out)[1].values())==362 for out,_ in outs)
     assert [o.name for o in (home/'fa'/'data').iterdir()]==['digits_standin_sample'], 'temporary files were left'
-
-
-# Downloads, from a server in this process.
-
-def an_archive():
-    "A .tgz with one folder of noise in it, some 300 kB."
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode='w:gz') as t:
-        for i in range(3):
-            info = tarfile.TarInfo(f'tiny/{i}.bin')
-            info.size = 100_000
-            t.addfile(info, io.BytesIO(os.urandom(info.size)))
-    return buffer.getvalue()
-
-@pytest.fixture
-def server():
-    "Sends `server.body`, the first `server.sent` bytes of it, and then hangs up, or waits if `server.hang` is set."
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def log_message(self, *args): pass
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header('Content-Length', str(len(httpd.body)))
-            self.end_headers()
-            self.wfile.write(httpd.body[:httpd.sent])
-            self.wfile.flush()
-            if httpd.hang: httpd.released.wait(60)
-    httpd = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
-    httpd.body,httpd.sent,httpd.hang,httpd.released = an_archive(),None,False,threading.Event()
-    httpd.url = f'http://127.0.0.1:{httpd.server_port}/tiny.tgz'
-    threading.Thread(target=httpd.serve_forever, daemon=True).start()
-    yield httpd
-    httpd.released.set()
-    httpd.shutdown()
-    httpd.server_close()
-
-def files(folder):
-    "All files, without what locks and notes there are beside them."
-    return sorted(o.relative_to(folder).as_posix() for o in folder.rglob('*') if o.is_file() and o.suffix not in ('.lock','.json'))
-
-def test_a_whole_download_becomes_a_folder(server, tmp_path):
-    from digits_fastai.download import untar_data
-    assert files(untar_data(server.url, base=tmp_path))==['0.bin','1.bin','2.bin']
-
-@pytest.mark.parametrize('sent', [0, 1, 150_000])
-def test_a_download_that_ends_half_way_leaves_nothing(server, tmp_path, sent, monkeypatch):
-    from digits_fastai.download import DownloadError,untar_data
-    server.sent = sent
-    monkeypatch.setattr(time, 'sleep', lambda s: None) # between its tries
-    with pytest.raises(DownloadError): untar_data(server.url, base=tmp_path)
-    assert files(tmp_path)==[], 'a part was kept, though nothing tells of which version it is'
-    server.sent = None
-    assert files(untar_data(server.url, base=tmp_path))==['0.bin','1.bin','2.bin']
-
-def test_a_process_that_is_killed_while_it_downloads_does_no_harm(server, tmp_path):
-    from digits_fastai.download import untar_data
-    server.sent,server.hang = 150_000,True
-    fetch = f'from digits_fastai.download import untar_data; untar_data({server.url!r}, base={str(tmp_path)!r})'
-    p = subprocess.Popen([python, '-c', fetch])
-    for _ in range(200):
-        if list(tmp_path.rglob('*.part')): break
-        time.sleep(.05)
-    p.send_signal(signal.SIGKILL if hasattr(signal, 'SIGKILL') else signal.SIGTERM)
-    p.wait(30)
-    assert not [o for o in files(tmp_path) if not o.endswith('.part')]
-    server.sent,server.hang = None,False
-    assert files(untar_data(server.url, base=tmp_path))==['0.bin','1.bin','2.bin']
-    assert not list(tmp_path.rglob('*.part'))
-
-def test_a_file_that_is_no_archive_leaves_no_folder(server, tmp_path):
-    from digits_fastai.download import DownloadError,untar_data
-    server.body = b'<html>Please log in</html>'
-    with pytest.raises(DownloadError, match='a web page, not an archive'): untar_data(server.url, base=tmp_path)
-    assert files(tmp_path)==[]
-
-def test_a_server_that_refuses_is_named(tmp_path):
-    from digits_fastai.download import DownloadError,untar_data
-    with pytest.raises(DownloadError, match='9/tiny.tgz could not be fetched'):
-        untar_data('http://127.0.0.1:9/tiny.tgz', base=tmp_path)
-    assert files(tmp_path)==[]
