@@ -96,7 +96,7 @@ def check_gzip(
 # %% ../nbs/00_archives.ipynb #5b3c4b6a
 @contextmanager
 def _open_checked(archive, max_files, max_bytes):
-    "For `with`: an archive, open, and how many files it has. ArchiveError for all that is wrong, also with what follows."
+    "For `with`: an archive, open and looked through, and how many files it has. ArchiveError for all that is wrong."
     try:
         _check_head(archive)
         with _Gzip(archive) as f, tarfile.open(fileobj=f, mode='r:') as t:

@@ -89,7 +89,7 @@ def _fetch_verified(url, dest, sha256=None, timeout=(10.,30.), retries=4, wait=.
     try: _verify_part(url, part, dest, sha256)
     except DownloadError:
         if not pieces: raise
-        _fetch_part(url, part, dest, timeout, retries, wait) # they may be pieces of two files: once more, from its start
+        _fetch_part(url, part, dest, timeout, retries, wait) # it may be made of two files: once more, in one go
         _verify_part(url, part, dest, sha256)
     return part
 
@@ -124,7 +124,8 @@ def download(
 _pictures = {URLs.MNIST_SAMPLE: 14_434, URLs.MNIST: 70_000}
 _inside = '.digits_fastai.json' # a folder's note, in the folder: where it is from, and how much it is
 
-def _without_query(url): return urlparse(url)._replace(query='', fragment='').geturl() # a signed address is new each time
+def _without_query(url): # a signed address is another one each time
+    return urlparse(url)._replace(query='', fragment='').geturl()
 
 def _fault_of_folder(url, dest):
     "What is wrong with a folder that is there, in words; None if nothing is."

@@ -215,9 +215,9 @@ except OSError as e: out = "refused" if "force=True" in str(e) else repr(e)'''
             whole_or_none(old_files, other_files, archives=[old_tgz,other_tgz]), copied, (Reply(other_tgz),)),
         'force, from another address': Work( # what the first address gave is never taken for what the second gives
             nursery, f'untar_data("{server.at("/b/tiny.tgz", new)}", base=base, force=True)', asked,
-            lambda out: out in (is_old,'refused'), both, copied, (Reply(b'', 404),), stays=1),
+            lambda out: out in (is_old,'refused'), both, copied, (Reply(b'', 404),), stays=2),
         'force, then no network': Work(nursery, force, ask, lambda out: out in (is_old,is_new), both, copied, (new,),
-                                       (Reply(b'', 404),))}
+                                       (Reply(b'', 404),), stays=1)} # a note that was being written: till the next one
 
 def pictures(base):
     "Thirty of something, in two folders."
