@@ -63,16 +63,16 @@ def setup_of(
     colab = [o for o in cells if 'google.colab' in o] # there, the library has to be installed first
     return [*colab, f'from digits_fastai.{module} import *', *(o for o in cells if o not in colab)]
 
-# %% ../nbs/11j_exercises.ipynb #0432acd4
+# %% ../nbs/11j_exercises.ipynb #1f21837a
 def numbered_notebooks(
     folder:Path, # `nbs/` of a clone, or a learner's folder
 )->dict: # notebooks by name: '04_optimizer', 'training/03_schedules'
     "The notebooks below a folder whose names begin with a number, those of the folder itself first."
-    folder,found = Path(folder),{}
-    for nb in sorted(folder.rglob('[0-9]*.ipynb'), key=lambda o: (len(o.parts), o)):
-        place = nb.relative_to(folder)
-        if not any(o.startswith('.') for o in place.parts): # .ipynb_checkpoints
-            found[place.with_suffix('').as_posix()] = nb
+    found = {}
+    for place,folders,files in os.walk(folder):
+        folders[:] = sorted(o for o in folders if not o.startswith('.')) # neither .venv nor .ipynb_checkpoints
+        for nb in sorted(Path(place)/o for o in files if re.match(r'\d.*\.ipynb$', o)):
+            found[nb.relative_to(folder).with_suffix('').as_posix()] = nb
     return found
 
 def course_folder(
@@ -202,7 +202,7 @@ def write_exercises(
             file.write_text(text, encoding='utf-8')
     return done
 
-# %% ../nbs/11j_exercises.ipynb #08490dc1
+# %% ../nbs/11j_exercises.ipynb #864731aa
 _most_output = 10_000_000 # characters that the cells of a notebook may print
 
 def _run_cells(cells, folder, limit):
@@ -226,6 +226,7 @@ def _run_cells(cells, folder, limit):
         def output(self, outs, msg, display_id, cell_index):
             self.printed += len(str(msg['content']))
             if self.printed<=_most_output: super().output(outs, msg, display_id, cell_index)
+            else: self.km.provisioner.process.kill()
 
     def seconds(cell): return cell.metadata.seconds
     made = [new_code_cell(c['source'], metadata=dict(seconds=20*limit if 'setup' in c['tags'] else limit)) for c in cells]
@@ -238,7 +239,8 @@ def _run_cells(cells, folder, limit):
     client.log.disabled = True
     paths = filter(None, [str(Path(digits_fastai.__file__).resolve().parent.parent), os.getenv('PYTHONPATH')])
     env = {**os.environ, 'PYTHONPATH': os.pathsep.join(paths)}
-    with client.setup_kernel(env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+    silent = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with client.setup_kernel(cleanup_kc=True, env=env, **silent): # ends it, and all that it has started
         for i,cell in enumerate(made):
             ended = ''
             try: client.execute_cell(cell, i)
