@@ -10,7 +10,7 @@ import difflib,random,re
 from dataclasses import dataclass
 from pathlib import Path
 
-from .slices import course_folder,read_cells
+from .exercises import course_folder,numbered_notebooks,read_cells
 
 # %% ../nbs/11k_questionnaire.ipynb #f979ad47
 @dataclass
@@ -31,7 +31,7 @@ def read_questions(
 )->list: # of `Question`s, by number
     "The questions of the book that the chapters answer. FileNotFoundError if there are no chapters."
     found = []
-    for nb in sorted(course_folder(source).glob('[0-9]*.ipynb')):
+    for name,nb in numbered_notebooks(course_folder(source)).items():
         cells = read_cells(nb)
         for c,after in zip(cells, [*cells[1:], dict(kind='', source='')]):
             if c['kind']!='markdown': continue
@@ -39,7 +39,7 @@ def read_questions(
             for p in paragraphs:
                 if not (m := re.match(r'\*\*(.+?)\*\* \(book, question (\d+)\) (.*)', p, re.S)): continue
                 shown = p is paragraphs[-1] and after['kind']=='code' and '#|' not in after['source']
-                found.append(Question(int(m[2]), m[1], m[3], after['source'] if shown else '', nb.stem))
+                found.append(Question(int(m[2]), m[1], m[3], after['source'] if shown else '', name))
     return sorted(found, key=lambda o: o.number)
 
 # %% ../nbs/11k_questionnaire.ipynb #63589b4a

@@ -1,57 +1,66 @@
-"""Solve the exercises of chapters: `python tests/solving.py OUT CHAPTER…` writes a JSON file for each chapter into OUT.
+"""Solve the exercises of chapters: `python tests/solving.py OUT CHAPTER…` writes OUT, JSON with what is wrong, by chapter.
 
 PyTorch and fastai are loaded once; each chapter then runs in a fork, with the setup that its exercises are said to need,
 and tries every exercise as it stands, with wrong answers, and with the chapter's solution."""
-import contextlib,io,json,os,re,sys,time,traceback,warnings
+import contextlib,io,json,os,re,sys,traceback,warnings
 from pathlib import Path
 
 root = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(root))
 
 
-def wrong_answers(o):
+def wrong_answers(stub):
     "The stub with its raise replaced by what a learner might hand in who hasn't understood."
-    m = re.search(r'(?m)^( +|def .*: )raise NotImplementedError\(.*\)$', o.stub)
-    head = o.stub[:m.end()]
+    m = re.search(r'(?m)^( +|def .*: )raise NotImplementedError\(.*\)$', stub)
+    head = stub[:m.end()]
     first = re.search(r'def \w+\((?:self(?:, ?)?)?(\w*)', head[head.rindex('def '):])[1]
     for value in ('None', '0', '[]', *([first] if first else [])):
-        yield f'return {value}',f'{o.stub[:m.start()]}{m[1]}return {value}{o.stub[m.end():]}'
+        yield f'return {value}',f'{stub[:m.start()]}{m[1]}return {value}{stub[m.end():]}'
 
 def tried(world, *codes):
-    "What some code prints and raises."
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter('ignore')
+    "What some code prints, what it writes to standard error, and what it raises."
+    said,complaints = io.StringIO(),io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complaints):
         try:
             for o in codes: exec(o, world)
-        except Exception as e: return said.getvalue(),f'{type(e).__name__}: {e}'[:300]
-    return said.getvalue(),''
+        except Exception as e: return said.getvalue(),complaints.getvalue(),f'{type(e).__name__}: {e}'[:300]
+    return said.getvalue(),complaints.getvalue(),''
 
-def solve(nb):
-    "All that the tests ask of a chapter's exercises."
-    from digits_fastai.slices import read_exercises,setup_of
-    began,world = time.time(),{'__name__': '__main__'}
-    found = dict(setup=tried(world, setup_of(nb))[1], exercises={}, passes_anything=[])
-    for o in [] if found['setup'] else read_exercises(nb):
-        to_do,failed = tried(world, o.stub, o.check)
-        r = found['exercises'][o.number] = dict(to_do=to_do, failed=failed)
-        r['wrong'] = [name for name,code in wrong_answers(o) if not tried(world, code, o.check)[1]]
-        said,r['solution'] = tried(world, o.solution, o.check)
-        r['still_to_do'] = ': to do' in said
-    return {**found, 'seconds': round(time.time()-began, 1)}
+def faults(nb):
+    "What is wrong with a chapter's exercises: a list of sentences."
+    from digits_fastai.exercises import read_exercises,setup_of
+    world,found = {'__name__': '__main__'},[]
+    setup = [re.sub(r'(?m)^(\s*)[!%].*$', r'\1pass', o) for o in setup_of(nb)] # for Jupyter only
+    if raised := tried(world, *setup)[2]: return [f'the setup is not enough: {raised}']
+    for o in read_exercises(nb):
+        said,_,raised = tried(world, o.stub, o.check)
+        if raised or not re.fullmatch(rf'exercise {o.number}( \[.*\])?: to do\n', said):
+            found.append(f'{o.number}: the stub is not to do: {raised or said}')
+        for name,code in wrong_answers(o.stub):
+            if not tried(world, code, o.check)[2]: found.append(f'{o.number}: {name} passes')
+        said,complaints,raised = tried(world, o.solution, o.check)
+        if raised or ': to do' in said: found.append(f'{o.number}: the solution fails: {raised or said}')
+        if complaints: found.append(f'{o.number}: for nbgrader it fails, since it writes to standard error: {complaints[:200]}')
+    return found
 
 def main(out, *nbs):
     os.environ['MPLBACKEND'] = 'agg'
-    warnings.simplefilter('ignore')
-    import fastai.vision.all,matplotlib.pyplot,torch # noqa: F401, once for all forks
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        import fastai.vision.all,matplotlib.pyplot,sklearn.linear_model,torch # noqa: F401, once for all forks
+    found = {}
     for nb in map(Path, nbs):
-        os.chdir(nb.parent)
-        if hasattr(os, 'fork') and (pid := os.fork()):
+        end,start = os.pipe()
+        if pid := os.fork():
+            os.close(start)
+            with open(end) as f: found[nb.stem] = json.loads(f.read() or '["it ended the whole program"]')
             os.waitpid(pid, 0)
             continue
-        try: found = solve(nb)
-        except BaseException: found = dict(setup=traceback.format_exc()[-600:], exercises={}, seconds=0)
-        (Path(out)/f'{nb.stem}.json').write_text(json.dumps(found))
-        if hasattr(os, 'fork'): os._exit(0)
+        os.chdir(nb.parent)
+        try: said = faults(nb)
+        except BaseException: said = [traceback.format_exc()[-600:]]
+        with open(start, 'w') as f: json.dump(said, f)
+        os._exit(0)
+    Path(out).write_text(json.dumps(found))
 
 if __name__=='__main__': main(*sys.argv[1:])

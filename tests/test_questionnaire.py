@@ -6,7 +6,7 @@ import pytest
 
 from conftest import notebooks,root
 from digits_fastai.questionnaire import deck,define,glossary,read_questions
-from digits_fastai.slices import read_cells
+from digits_fastai.exercises import read_cells
 
 index = root/'nbs'/'11k_questionnaire.ipynb'
 texts = {o.stem: '\n'.join(c['source'] for c in read_cells(o) if c['kind']=='markdown') for o in notebooks}
