@@ -22,16 +22,16 @@ __all__ = ['URLs', 'cache_folder', 'path_stats', 'DownloadError', 'verify', 'dow
            'SchedLin', 'SchedCos', 'SchedExp', 'SchedNo', 'sched_lin', 'sched_cos', 'sched_exp', 'sched_no',
            'SchedPoly', 'combine_scheds', 'combined_cos', 'ParamScheduler', 'write_whole', 'read_tensors',
            'check_weights', 'load_learner', 'Resume', 'Checkpoint', 'Tracker', 'EarlyStopping', 'SaveBest', 'hypers',
-           'CSVLog', 'run_config', 'WandB', 'read_run', 'item_losses', 'decode', 'ClassificationInterpretation', 'Hook',
-           'Hooks', 'hook_outputs', 'layers', 'untouched', 'Summary', 'ActivationStats', 'relu', 'linear_model',
-           'simple_net', 'weight_images', 'quick_adam', 'quick_lr', 'output_size', 'receptive_field', 'windows',
-           'conv2d', 'max_pool2d', 'BatchNorm', 'Dropout', 'conv_block', 'Pictures', 'conv_net', 'activations',
-           'quick_cycle', 'ResBlock', 'resnet18_learner', 'AdaptiveConcatPool2d', 'cnn_head', 'resnet8', 'Normalize',
-           'make_cnn', 'cnn_groups', 'new_head', 'saliency', 'grad_cam', 'show_maps', 'known_models', 'as_pictures',
-           'Reader', 'load_reader', 'predict_files', 'export_reader', 'all_rungs', 'quick_rungs', 'long_runs',
-           'TwoDigits', 'two_digits', 'guess', 'pixel_similarity', 'linear_by_hand', 'linear_learner',
-           'simple_net_learner', 'resnet18_one_cycle', 'climb', 'ladder', 'plot_ladder', 'ReachTarget', 'long_run',
-           'ten_rungs', 'quick_ten_rungs', 'TenDigits', 'ten_digits', 'sigmoid_net', 'naive_bayes', 'decision_tree',
+           'CSVLog', 'run_config', 'WandB', 'item_losses', 'decode', 'ClassificationInterpretation', 'Hook', 'Hooks',
+           'hook_outputs', 'layers', 'untouched', 'Summary', 'ActivationStats', 'relu', 'linear_model', 'simple_net',
+           'weight_images', 'quick_adam', 'quick_lr', 'output_size', 'receptive_field', 'windows', 'conv2d',
+           'max_pool2d', 'BatchNorm', 'Dropout', 'conv_block', 'Pictures', 'conv_net', 'activations', 'quick_cycle',
+           'ResBlock', 'resnet18_learner', 'AdaptiveConcatPool2d', 'cnn_head', 'resnet8', 'Normalize', 'make_cnn',
+           'cnn_groups', 'new_head', 'saliency', 'grad_cam', 'show_maps', 'known_models', 'as_pictures', 'Reader',
+           'load_reader', 'predict_files', 'export_reader', 'all_rungs', 'quick_rungs', 'long_runs', 'TwoDigits',
+           'two_digits', 'guess', 'pixel_similarity', 'linear_by_hand', 'linear_learner', 'simple_net_learner',
+           'resnet18_one_cycle', 'climb', 'ladder', 'plot_ladder', 'ReachTarget', 'long_run', 'ten_rungs',
+           'quick_ten_rungs', 'TenDigits', 'ten_digits', 'sigmoid_net', 'naive_bayes', 'decision_tree',
            'nearest_neighbours', 'pair_map', 'measure_once', 'ten_guess', 'conv_net_one_cycle', 'full_ladder',
            'most_confused', 'fast_recipes', 'fast_net', 'shift', 'Shift', 'Portion', 'SecondLook', 'FastRecipe',
            'Stopwatch', 'train_fast', 'kinds', 'kind_of', 'find_pieces', 'check_piece', 'check_file', 'grade',
@@ -41,13 +41,12 @@ __all__ = ['URLs', 'cache_folder', 'path_stats', 'DownloadError', 'verify', 'dow
            'plot_runs', 'grid', 'search', 'quick_models', 'redraw', 'to_grey', 'to_ink', 'crop_ink', 'fit_box',
            'centre_mass', 'prepare', 'MeanModel', 'page_models', 'train_quick', 'models_folder', 'quick_readers',
            'read_drawing', 'evaluate', 'share', 'Shares', 'all_sum', 'sync_norm', 'Distributed', 'is_main',
-           'distributed', 'MappedDataset', 'mapped_folder', 'shard_samples', 'index_shards', 'write_shards',
-           'shuffle_window', 'ShardLoader', 'np', 'pd', 'plt', 'matplotlib', 'torch', 'nn', 'F', 'string', 'random',
-           'math', 'CategoryBlock', 'CrossEntropyLossFlat', 'DataBlock', 'GrandparentSplitter', 'Image', 'ImageBlock',
-           'ImageDataLoaders', 'L', 'PILImage', 'PILImageBW', 'Path', 'Resize', 'array', 'aug_transforms',
-           'cnn_learner', 'error_rate', 'expect_fail', 'first', 'get_image_files', 'itemgetter', 'models',
-           'parent_label', 'partial', 'patch', 'resnet18', 'resnet34', 'store_attr', 'tensor', 'test_close', 'test_eq',
-           'to_np', 'vision_learner']
+           'distributed', 'MappedDataset', 'mapped_folder', 'shuffle_window', 'np', 'pd', 'plt', 'matplotlib', 'torch',
+           'nn', 'F', 'string', 'random', 'math', 'CategoryBlock', 'CrossEntropyLossFlat', 'DataBlock',
+           'GrandparentSplitter', 'Image', 'ImageBlock', 'ImageDataLoaders', 'L', 'PILImage', 'PILImageBW', 'Path',
+           'Resize', 'array', 'aug_transforms', 'cnn_learner', 'error_rate', 'expect_fail', 'first', 'get_image_files',
+           'itemgetter', 'models', 'parent_label', 'partial', 'patch', 'resnet18', 'resnet34', 'store_attr', 'tensor',
+           'test_close', 'test_eq', 'to_np', 'vision_learner']
 
 # %% ../nbs/16_all.ipynb #acb3ff37
 from .download import (
@@ -82,7 +81,7 @@ from .schedules import (
 from .weights import write_whole,read_tensors,check_weights,load_learner
 from .checkpoints import Resume,Checkpoint
 from .stopping import Tracker,EarlyStopping,SaveBest
-from .tracking import hypers,CSVLog,run_config,WandB,read_run
+from .tracking import hypers,CSVLog,run_config,WandB
 from .interpretation import item_losses,decode,ClassificationInterpretation
 from .inspection import Hook,Hooks,hook_outputs,layers,untouched,Summary,ActivationStats
 from .models import relu,linear_model,simple_net,weight_images
@@ -111,8 +110,7 @@ from .draw import (
     quick_models,redraw,to_grey,to_ink,crop_ink,fit_box,centre_mass,prepare,MeanModel,page_models,
     train_quick,models_folder,quick_readers,read_drawing,evaluate)
 from .scale import share,Shares,all_sum,sync_norm,Distributed,is_main,distributed
-from .streams import (
-    MappedDataset,mapped_folder,shard_samples,index_shards,write_shards,shuffle_window,ShardLoader)
+from .streams import MappedDataset,mapped_folder,shuffle_window
 
 # %% ../nbs/16_all.ipynb #2b4500b9
 _modules = dict(np='numpy', pd='pandas', plt='matplotlib.pyplot', matplotlib='matplotlib', torch='torch', nn='torch.nn',
@@ -167,7 +165,7 @@ _all_ = [
     'as_it_was', 'LRFinder', 'valley', 'slide', 'minimum', 'steep', 'SchedLin', 'SchedCos', 'SchedExp', 'SchedNo',
     'sched_lin', 'sched_cos', 'sched_exp', 'sched_no', 'SchedPoly', 'combine_scheds', 'combined_cos',
     'ParamScheduler', 'write_whole', 'read_tensors', 'check_weights', 'load_learner', 'Resume', 'Checkpoint',
-    'Tracker', 'EarlyStopping', 'SaveBest', 'hypers', 'CSVLog', 'run_config', 'WandB', 'read_run', 'item_losses',
+    'Tracker', 'EarlyStopping', 'SaveBest', 'hypers', 'CSVLog', 'run_config', 'WandB', 'item_losses',
     'decode', 'ClassificationInterpretation', 'Hook', 'Hooks', 'hook_outputs', 'layers', 'untouched', 'Summary',
     'ActivationStats', 'relu', 'linear_model', 'simple_net', 'weight_images', 'quick_adam', 'quick_lr',
     'output_size', 'receptive_field', 'windows', 'conv2d', 'max_pool2d', 'BatchNorm', 'Dropout', 'conv_block',
@@ -186,8 +184,8 @@ _all_ = [
     'compare', 'plot_runs', 'grid', 'search', 'quick_models', 'redraw', 'to_grey', 'to_ink', 'crop_ink', 'fit_box',
     'centre_mass', 'prepare', 'MeanModel', 'page_models', 'train_quick', 'models_folder', 'quick_readers',
     'read_drawing', 'evaluate', 'share', 'Shares', 'all_sum', 'sync_norm', 'Distributed', 'is_main', 'distributed',
-    'MappedDataset', 'mapped_folder', 'shard_samples', 'index_shards', 'write_shards', 'shuffle_window',
-    'ShardLoader', 'np', 'pd', 'plt', 'matplotlib', 'torch', 'nn', 'F', 'string', 'random', 'math', 'CategoryBlock',
+    'MappedDataset', 'mapped_folder', 'shuffle_window',
+    'np', 'pd', 'plt', 'matplotlib', 'torch', 'nn', 'F', 'string', 'random', 'math', 'CategoryBlock',
     'CrossEntropyLossFlat', 'DataBlock', 'GrandparentSplitter', 'Image', 'ImageBlock', 'ImageDataLoaders', 'L',
     'PILImage', 'PILImageBW', 'Path', 'Resize', 'array', 'aug_transforms', 'cnn_learner', 'error_rate',
     'expect_fail', 'first', 'get_image_files', 'itemgetter', 'models', 'parent_label', 'partial', 'patch',
