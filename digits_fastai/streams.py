@@ -48,6 +48,8 @@ class MappedDataset(Dataset):
     def __reduce__(self): return type(self),(self.file,self.y,self.flatten) # another process maps the file itself
 
 # %% ../nbs/14_streams.ipynb #c021357b
+_portion = 4096 # how many pictures are in memory while the file is written
+
 def mapped_folder(
     path:Path, # a folder with one folder a class in it
     dest:Path, # the NumPy file with all its pictures, decoded; made if it isn't there. Delete it if the pictures change
@@ -67,8 +69,9 @@ def _write_pictures(files, dest):
     size = tuple(load_images(files[:1]).shape[1:])
     with new_file(dest) as f:
         np.lib.format.write_array_header_1_0(f, dict(descr='|u1', fortran_order=False, shape=(len(files), *size)))
-        for i in range(0, len(files), 4096): # a portion at a time; the first file says which size all must have
-            f.write(load_images([files[0], *files[i:i+4096]])[1:].numpy())
+        for i in range(0, len(files), _portion):
+            x = load_images([files[0], *files[i:i+_portion]]) # the first file says which size all must have
+            f.write(x[1:].numpy())
 
 # %% ../nbs/14_streams.ipynb #de1735a1
 def shuffle_window(
