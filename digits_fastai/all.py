@@ -40,13 +40,13 @@ __all__ = ['URLs', 'cache_folder', 'path_stats', 'DownloadError', 'verify', 'dow
            'plot_spread', 'stratified_folds', 'check_folds', 'cross_validate', 'code_version', 'Experiment', 'compare',
            'plot_runs', 'grid', 'search', 'quick_models', 'redraw', 'to_grey', 'to_ink', 'crop_ink', 'fit_box',
            'centre_mass', 'prepare', 'MeanModel', 'page_models', 'train_quick', 'models_folder', 'quick_readers',
-           'read_drawing', 'evaluate', 'share', 'Shares', 'all_sum', 'sync_norm', 'Distributed', 'is_main',
-           'distributed', 'MappedDataset', 'mapped_folder', 'shuffle_window', 'np', 'pd', 'plt', 'matplotlib', 'torch',
-           'nn', 'F', 'string', 'random', 'math', 'CategoryBlock', 'CrossEntropyLossFlat', 'DataBlock',
-           'GrandparentSplitter', 'Image', 'ImageBlock', 'ImageDataLoaders', 'L', 'PILImage', 'PILImageBW', 'Path',
-           'Resize', 'array', 'aug_transforms', 'cnn_learner', 'error_rate', 'expect_fail', 'first', 'get_image_files',
-           'itemgetter', 'models', 'parent_label', 'partial', 'patch', 'resnet18', 'resnet34', 'store_attr', 'tensor',
-           'test_close', 'test_eq', 'to_np', 'vision_learner']
+           'read_drawing', 'evaluate', 'Shares', 'all_sum', 'sync_norm', 'Distributed', 'is_main', 'distributed',
+           'MappedDataset', 'mapped_folder', 'shuffle_window', 'np', 'pd', 'plt', 'matplotlib', 'torch', 'nn', 'F',
+           'string', 'random', 'math', 'CategoryBlock', 'CrossEntropyLossFlat', 'DataBlock', 'GrandparentSplitter',
+           'Image', 'ImageBlock', 'ImageDataLoaders', 'L', 'PILImage', 'PILImageBW', 'Path', 'Resize', 'array',
+           'aug_transforms', 'cnn_learner', 'error_rate', 'expect_fail', 'first', 'get_image_files', 'itemgetter',
+           'models', 'parent_label', 'partial', 'patch', 'resnet18', 'resnet34', 'store_attr', 'tensor', 'test_close',
+           'test_eq', 'to_np', 'vision_learner']
 
 # %% ../nbs/16_all.ipynb #acb3ff37
 from .download import (
@@ -109,7 +109,7 @@ from .experiments import (
 from .draw import (
     quick_models,redraw,to_grey,to_ink,crop_ink,fit_box,centre_mass,prepare,MeanModel,page_models,
     train_quick,models_folder,quick_readers,read_drawing,evaluate)
-from .scale import share,Shares,all_sum,sync_norm,Distributed,is_main,distributed
+from .scale import Shares,all_sum,sync_norm,Distributed,is_main,distributed
 from .streams import MappedDataset,mapped_folder,shuffle_window
 
 # %% ../nbs/16_all.ipynb #2b4500b9
@@ -183,7 +183,7 @@ _all_ = [
     'difference', 'plot_spread', 'stratified_folds', 'check_folds', 'cross_validate', 'code_version', 'Experiment',
     'compare', 'plot_runs', 'grid', 'search', 'quick_models', 'redraw', 'to_grey', 'to_ink', 'crop_ink', 'fit_box',
     'centre_mass', 'prepare', 'MeanModel', 'page_models', 'train_quick', 'models_folder', 'quick_readers',
-    'read_drawing', 'evaluate', 'share', 'Shares', 'all_sum', 'sync_norm', 'Distributed', 'is_main', 'distributed',
+    'read_drawing', 'evaluate', 'Shares', 'all_sum', 'sync_norm', 'Distributed', 'is_main', 'distributed',
     'MappedDataset', 'mapped_folder', 'shuffle_window',
     'np', 'pd', 'plt', 'matplotlib', 'torch', 'nn', 'F', 'string', 'random', 'math', 'CategoryBlock',
     'CrossEntropyLossFlat', 'DataBlock', 'GrandparentSplitter', 'Image', 'ImageBlock', 'ImageDataLoaders', 'L',
