@@ -1,4 +1,4 @@
-"An epoch from the disk, nothing done with it: a mapped file, and webdataset's shards in blocks, against the tensor in memory."
+"An epoch from the disk, nothing done with it: a mapped file, and webdataset's blocks, against the tensor in memory."
 import io
 from functools import partial
 from pathlib import Path

@@ -205,8 +205,8 @@ class WandB(_Rows):
     def _try(self, f, *args, **kwargs):
         try: f(*args, **kwargs)
         except Exception as e: # whatever it is, it is not worth the training
-            if not self.failed:
-                warnings.warn(f'W&B failed ({type(e).__name__}: {e}): the fit goes on, tracked no longer', RuntimeWarning)
+            said = f'W&B failed ({type(e).__name__}: {e}): the fit goes on, tracked no longer'
+            if not self.failed: warnings.warn(said, RuntimeWarning)
             self.failed = True
 
     def _log(self, values):

@@ -1,4 +1,4 @@
-"""Data that doesn't fit in memory: mapped files, the window, webdataset's shards in our Learner; flat memory in processes.
+"""Data that doesn't fit in memory: mapped files, the window, webdataset's shards in our Learner, and flat memory.
 
 Where a check could be satisfied by code that does nothing, a twin breaks ours on purpose and sees the check fail."""
 import io,pickle
@@ -74,10 +74,12 @@ def test_what_is_no_file_of_pictures_is_an_error(folder, tmp_path):
     whole = (tmp_path/'whole.npy').read_bytes()
     for bad in (b'', b'short', whole[:50], whole[:-1], b'\0\0\x08\x03'+bytes(60), pickle.dumps([1])):
         (tmp_path/'a.npy').write_bytes(bad)
-        with pytest.raises(ValueError, match='a.npy is truncated, or no NumPy file'): MappedDataset(tmp_path/'a.npy', torch.zeros(2))
+        with pytest.raises(ValueError, match='a.npy is truncated, or no NumPy file'):
+            MappedDataset(tmp_path/'a.npy', torch.zeros(2))
     for a in (np.zeros((2,3,3), np.float32), np.zeros((2,9), np.uint8)):
         np.save(tmp_path/'a.npy', a)
-        with pytest.raises(ValueError, match='pictures are uint8'): MappedDataset(tmp_path/'a.npy', torch.zeros(2))
+        with pytest.raises(ValueError, match='pictures are uint8'):
+            MappedDataset(tmp_path/'a.npy', torch.zeros(2))
     with pytest.raises(ValueError, match='Delete it'): mapped_folder(folder, tmp_path/'whole.npy')
     (tmp_path/'f'/'empty').mkdir(parents=True)
     for o in ('f','f/empty'):
@@ -188,12 +190,12 @@ print(most)
 @pytest.mark.skipif(not Path('/proc/self/status').exists(), reason='memory is read from /proc, which is Linux')
 @pytest.mark.parametrize('way', ways)
 def test_ten_times_the_data_needs_no_more_memory(tmp_path, way):
-    "2,000 and 20,000 pictures of 64×64 pixels. (The pages of a mapped file are the system's, which can have them back.)"
+    "2,000 and 20,000 pictures of 64×64. (The pages of a mapped file don't count: the system can have them back.)"
     peaks = []
     for n in (2000, 20_000):
         np.save(tmp_path/f'{n}.npy', np.zeros((n,64,64), np.uint8))
-        res = run(python, '-W', 'ignore', '-c', walk.format(way=ways[way]), tmp_path/f'{n}.npy', n, cwd=root, timeout=120,
-                  OMP_NUM_THREADS='1')
+        res = run(python, '-W', 'ignore', '-c', walk.format(way=ways[way]), tmp_path/f'{n}.npy', n, cwd=root,
+                  timeout=120, OMP_NUM_THREADS='1')
         peaks.append(int(res.stdout.split()[-1]))
     if way=='in memory': assert peaks[1]>1.3*peaks[0], 'the twin that should fail did not: this measures nothing'
     else: assert peaks[1]<1.2*peaks[0], f'{peaks} kB'
