@@ -1,56 +1,49 @@
-"An epoch from the disk, nothing done with it: a mapped file and tar shards against the tensor in memory; and peak memory."
-import json,os
+"An epoch from the disk, nothing done with it: a mapped file, and webdataset's blocks, against the tensor in memory."
+import io
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
+import webdataset as wds
 
 from digits_fastai.dataloaders import DataLoader,Dataset
 from digits_fastai.download import digits_path
-from digits_fastai.formats import read_idx,write_idx
 from digits_fastai.images import part_folder
-from digits_fastai.streams import MappedDataset,ShardLoader,mapped_folder,write_shards
-from .measure import met,peak,row,take_turns
+from digits_fastai.streams import mapped_folder,shuffle_window
+from .measure import row,take_turns
 
-def in_memory(file): # what the others are held against
-    x = torch.from_numpy(read_idx(file)).float().div_(255)[:,None]
-    return DataLoader(Dataset(x, torch.zeros(len(x))), 64, shuffle=True)
+size = 256 # pictures a block, and a batch
 
-def mapped(file, n): return DataLoader(MappedDataset(file, torch.zeros(n)), 64, shuffle=True)
-def walk(dl): return sum(len(xb) for xb,_ in dl)
+def write_blocks(x, y, folder): # shards of eight blocks, shuffled once
+    folder.mkdir()
+    with wds.ShardWriter(f'{folder}/%06d.tar', maxcount=8, verbose=0) as out:
+        for i,rows in enumerate(torch.randperm(len(y)).split(size)):
+            out.write({'__key__': f'{i:08d}', 'x.npy': x[rows].numpy(), 'y.npy': y[rows].numpy()})
 
-def repeated(shards, n, dest): # the same shards under other names, until there are `n` samples or a few more
-    dest.mkdir()
-    index = json.loads((shards/'index.json').read_bytes())
-    times = -(-n//sum(index['shards'].values()))
-    index['shards'] = {f'{i}-{name}': m for i in range(times) for name,m in index['shards'].items()}
-    for name in index['shards']: os.link(shards/name.split('-', 1)[1], dest/name)
-    (dest/'index.json').write_text(json.dumps(index))
+def array(member): return torch.from_numpy(np.load(io.BytesIO(member)))
+def floats(member): return array(member).float().div_(255)[:,None]
 
-def memory_rows(tmp, n):
-    "Rows: the peak with ten times the pictures over that with one time, in fresh processes, all of Python and torch included."
-    x,rows = torch.from_numpy(read_idx(tmp/'x.idx')),[]
-    for k in (n, 10*n):
-        write_idx(x[torch.arange(k)%len(x)], tmp/f'{k}.idx')
-        repeated(tmp/'shards', k, tmp/str(k))
-    for name,code,target in (('in memory', "in_memory('{tmp}/{k}.idx')", ''), ('mapped', "mapped('{tmp}/{k}.idx', {k})", '<= 1.2'),
-                             ('shards', "ShardLoader('{tmp}/{k}')", '<= 1.2')): # what the chapter is for: no more memory
-        codes = [f'from bench.streams import *\nwalk({code.format(tmp=tmp, k=k)})' for k in (n, 10*n)]
-        small,large = (peak('', o) for o in codes)
-        if small is None: return []
-        rows.append(dict(what=f'peak memory, {10*n:,} pictures against {n:,}', ours=f'{name}, 10×', against='1×', target=target,
-                         ratio=large/small, met=met(large/small, target) if target else None, memory_ours=large, memory_against=small))
-    return rows
+def shards(folder): # a block is a batch; eight of them wait in the window
+    records = wds.WebDataset(sorted(map(str, folder.glob('*.tar'))), shardshuffle=False)
+    blocks = records.to_tuple('x.npy','y.npy').map_tuple(floats, array)
+    return blocks.compose(partial(shuffle_window, window=8))
+
+def walk(dl, n):
+    seen = sum(len(yb) for _,yb in dl)
+    assert seen==n, f'{seen} pictures of {n}'
 
 def run(quick=False):
-    "Rows: both ways against memory; ten times the data in each."
+    "Rows: both ways against memory, batches of 256 in a random order."
     folder = part_folder(digits_path(), None, ('train','training'))
     with TemporaryDirectory() as tmp:
         tmp = Path(tmp)
-        ds,_ = mapped_folder(folder, tmp/'x.idx')
-        write_shards(folder, tmp/'shards', per_shard=-(-len(ds)//12))
-        dls = {'in memory': in_memory(tmp/'x.idx'), 'mapped': DataLoader(ds, 64, shuffle=True), 'shards': ShardLoader(tmp/'shards')}
-        took = take_turns({k: lambda dl=dl: walk(dl) for k,dl in dls.items()}, 2 if quick else 9)
-        rows = [row(f'an epoch of {len(ds):,}', took, o, 'in memory', '<= 1') for o in ('mapped','shards')]
-        for o in rows: o.update(target='', met=None) # a tensor has all decoded already: it's good to know, and no goal
-        return rows if quick else rows+memory_rows(tmp, 10_000)
+        mapped,_ = mapped_folder(folder, tmp/'x.npy')
+        pictures = torch.from_numpy(np.array(mapped.x))
+        write_blocks(pictures, mapped.y, tmp/'shards')
+        memory = Dataset(pictures.float().div_(255)[:,None], mapped.y)
+        dls = {'in memory': DataLoader(memory, size, shuffle=True), 'mapped': DataLoader(mapped, size, shuffle=True),
+               'shards': shards(tmp/'shards')}
+        took = take_turns({k: partial(walk, dl, len(mapped)) for k,dl in dls.items()}, 2 if quick else 15)
+        return [row(f'an epoch of {len(mapped):,}', took, o, 'in memory', '<= 8') for o in ('mapped','shards')]

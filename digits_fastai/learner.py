@@ -34,6 +34,14 @@ class FunctionModel(nn.Module):
 
     def forward(self, *xb): return self.f(*xb)
 
+# %% ../nbs/06_learner.ipynb #3296e07d
+def _length(dl):
+    "How many batches a loader gives. TypeError if it doesn't say."
+    try: return len(dl)
+    except TypeError as e:
+        raise TypeError(f'a {type(dl).__name__} does not say how many batches an epoch has, and the Learner must know: '
+                        'tell a webdataset pipeline with .with_length(n)') from e
+
 # %% ../nbs/06_learner.ipynb #f1aaed9b
 class Learner:
     "Data, model, loss and optimizer, and the loop that trains them. Source: `fastai.learner.Learner`."
@@ -105,7 +113,9 @@ class Learner:
                 raise
 
     def _ready(self):
-        if not len(self.dls.train):
+        valid = getattr(self.dls, 'valid', None)
+        if valid is not None: _length(valid) # to be refused now, and not after an epoch
+        if not _length(self.dls.train):
             raise ValueError('the training loader has no batches: no data, or less than a batch with drop_last')
         parts = [self.model, *([self.loss_func] if isinstance(self.loss_func, nn.Module) else [])]
         devices = {str(o.device) for m in parts for o in (*m.parameters(), *m.buffers())}
@@ -121,7 +131,7 @@ class Learner:
         with torch.no_grad(): self._walk(self.dls.valid, 'validate', CancelValidException)
 
     def _walk(self, dl, name, cancel):
-        self.dl,self.n_iter,self.device = dl,len(dl),next(iter(self.model.parameters()), torch.zeros(())).device
+        self.dl,self.n_iter,self.device = dl,_length(dl),next(iter(self.model.parameters()), torch.zeros(())).device
         self._phase(name, self._all_batches, cancel)
 
     def _all_batches(self):

@@ -18,9 +18,8 @@ from digits_fastai.losses import accuracy,batch_accuracy,cross_entropy,mnist_los
 from digits_fastai.models import simple_net
 from digits_fastai.optimizer import Adam,SGD
 from digits_fastai.randomness import set_seed
-from digits_fastai.scale import Distributed,Shares,all_sum,distributed,is_main,share,sync_norm
+from digits_fastai.scale import Distributed,Shares,all_sum,distributed,is_main,sync_norm
 from digits_fastai.stopping import SaveBest
-from digits_fastai.streams import ShardLoader,write_shards
 from digits_fastai.tracking import CSVLog
 import digits_fastai.lr_find
 from scaling import free_port,ranks
@@ -198,21 +197,60 @@ def test_loaders_with_their_own_data(digits): # three batches on one rank, one o
     with pytest.raises(ValueError, match='the loader has world=2, and there are 3'):
         Shares(OwnData(*few[0], 64, 0, 2), 0, 3)
 
-def from_shards(folder):
-    rank,world = (int(os.getenv(k, i)) for i,k in enumerate(['RANK','WORLD_SIZE']))
-    def loader(**kwargs): return ShardLoader(folder, 64, flatten=True, rank=rank, world=world, **kwargs)
-    set_seed(0)
-    learn = Learner(DataLoaders(loader(), loader(shuffle=False)), simple_net(n_out=2), cross_entropy, cbs=distributed())
-    learn.fit(1)
-    preds,targets = learn.get_preds()
-    return preds,targets,torch.cat([o.detach().flatten() for o in learn.model.parameters()])
+def array(member):
+    import numpy as np
+    return torch.from_numpy(np.load(io.BytesIO(member)))
 
-def test_shards(path, tmp_path): # more than fits into memory: each rank reads its own part of the shards
-    write_shards(path/'valid', tmp_path, per_shard=100)
-    a,b = ranks(2, from_shards, tmp_path)
-    assert all(torch.equal(*o) for o in zip(a, b))
-    whole = torch.cat([y for _,y in ShardLoader(tmp_path, shuffle=False)])
-    assert torch.equal(a[1].sort().values, whole.sort().values)
+def own_shards(counts, length=None):
+    "Blocks of the rank's own shards; `length`: what is said to be their number, if it shall be wrong."
+    import webdataset as wds
+    rank,world = (int(os.getenv(k, i)) for i,k in enumerate(['RANK','WORLD_SIZE']))
+    own = list(counts)[rank::world]
+    records = wds.WebDataset(list(counts), shardshuffle=False, nodesplitter=wds.split_by_node)
+    dl = records.to_tuple('x.npy','y.npy').map_tuple(array, array)
+    dl.with_length(length or sum(counts[o] for o in own), silent=True)
+    dl.world = world
+    return dl
+
+def from_shards(counts, length=None, many=Distributed):
+    set_seed(0)
+    net,cb = simple_net(n_out=2),Rows()
+    dls = DataLoaders(own_shards(counts, length), own_shards(counts, length))
+    learn = Learner(dls, net, cross_entropy, lr=.1, metrics=accuracy, cbs=[cb, many(timeout=20)])
+    learn.fit(1)
+    seen = list(cb.seen)
+    preds,targets = learn.get_preds(act=lambda o: o)
+    return dict(preds=preds, targets=targets, seen=torch.tensor(seen), measured=torch.tensor(learn.validate()),
+                weights=torch.cat([o.detach().flatten() for o in net.parameters()]))
+
+@pytest.fixture
+def counts(digits, tmp_path):
+    "131 rows in shards of one or two blocks of 30, the last of 11: with two ranks, one has 90 rows and the other 41."
+    wds = pytest.importorskip('webdataset')
+    x,y = (o[:131] for o in digits[0])
+    for name,blocks in dict(a=[0,1], b=[2], c=[3], d=[4]).items():
+        with wds.TarWriter(f'{tmp_path}/{name}.tar') as tar:
+            for i in blocks:
+                rows = slice(30*i, 30*i+30)
+                tar.write({'__key__': str(i), 'x.npy': x[rows].numpy(), 'y.npy': y[rows].numpy()})
+    return {f'{tmp_path}/{k}.tar': n for k,n in dict(a=2, b=1, c=1, d=1).items()}
+
+@pytest.mark.parametrize('length', [None,1,9]) # a wrong length spoils a schedule, and loses nothing
+def test_each_rank_reads_its_own_shards_and_every_row_counts_once(digits, counts, length):
+    a,b = ranks(2, from_shards, counts, length)
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert a['seen'].tolist()==[60,41,30]
+    y = digits[0][1][:131]
+    rows = torch.tensor([*range(30), *range(60, 90), *range(30, 60), *range(120, 131), *range(90, 120)]) # as they came
+    assert torch.equal(a['targets'], y[rows])
+    exact = [cross_entropy(a['preds'], y[rows]), accuracy(a['preds'], y[rows])]
+    assert torch.allclose(a['measured'], torch.stack([o.float() for o in exact]), atol=1e-6)
+    twin = ranks(2, from_shards, counts, length, MetricsOverRanks)[0]['measured']
+    assert not torch.allclose(twin, torch.stack([o.float() for o in exact]), atol=1e-4)
+
+def test_more_ranks_than_shards_is_an_error(counts):
+    few = dict(list(counts.items())[:1])
+    assert any('no batches' in o.error or 'No samples' in o.error for o in ranks(2, from_shards, few, ok=False))
 
 def find_lr(digits):
     set_seed(0)
@@ -353,13 +391,6 @@ def test_a_rank_that_hangs_is_given_up(few, tmp_path):
 
 
 # The parts
-
-def test_shares():
-    for n in range(40):
-        for world in range(1, 9):
-            parts = [list(range(n))[share(n, r, world)] for r in range(world)]
-            assert sum(parts, [])==list(range(n)) and max(map(len, parts))-min(map(len, parts))<=1
-            assert [len(o) for o in torch.arange(n).tensor_split(world)]==list(map(len, parts))
 
 def test_each_row_once():
     for n,bs,world in ((10,4,3), (9,4,4), (5,8,4), (1,1,2), (12,4,2)):

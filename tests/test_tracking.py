@@ -1,5 +1,5 @@
-"What a notebook does not show of the logs: killed runs, failing disks, W&B's own files, and that nobody is called."
-import json,os,signal,sys
+"What a notebook does not show of the logs: killed runs, failing disks, what W&B is told, and that nobody is called."
+import json,os,sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from digits_fastai.events import (
 from digits_fastai.learner import Learner
 from digits_fastai.losses import batch_accuracy,mnist_loss
 from digits_fastai.optimizer import SGD
-from digits_fastai.tracking import CSVLog,WandB,read_run,run_config
+from digits_fastai.tracking import CSVLog,WandB,run_config
 
 g = torch.Generator().manual_seed(0)
 x = torch.rand(60,16, generator=g)
@@ -127,24 +127,12 @@ def test_a_validation_in_mid_fit_is_no_row_and_spoils_none(tmp_path):
     a,b = (o.read_log().drop(columns='time') for o in logs)
     assert a.equals(b) and len(a)==3
 
-def test_another_logger_and_a_later_fit_see_their_rows(tmp_path):
-    rows = []
+def test_a_log_for_one_fit_only(tmp_path):
     log = CSVLog(tmp_path/'a.csv')
     learn = learner()
-    learn.logger = rows.append
     learn.fit(2, cbs=log)
-    assert [o[0] for o in rows]==['epoch',0,1] and len(log.read_log())==2
     learn.fit(1)
-    assert len(rows)==5 and len(log.read_log())==2 # the log was for one fit only
-
-def test_a_bar_that_replaces_the_logger_does_not_cut_the_log_off(tmp_path):
-    class Bar(Callback):
-        order = 60
-        def before_fit(self): self.learn.logger = lambda row: None
-    for first in (True,False):
-        log = CSVLog(tmp_path/f'{first}.csv')
-        learner([log,Bar()] if first else [Bar(),log]).fit(2)
-        assert len(log.read_log())==2
+    assert len(log.read_log())==2
 
 def test_append_refuses_other_columns_and_mends_a_torn_row(tmp_path):
     log = CSVLog(tmp_path/'deep'/'er'/'a.csv', append=True)
@@ -193,27 +181,40 @@ def contained(tmp_path_factory, monkeypatch):
     yield here
     assert wandb.run is None, 'a run was left open'
 
-def end_of(folder):
-    "The exit code in a run's file; None if it has no end."
-    from digits_fastai.tracking import _until_the_end
-    ends = [r.exit.exit_code for r in _until_the_end(next(Path(folder).glob('*.wandb'))) if r.HasField('exit')]
-    return ends[0] if ends else None
+class Told:
+    "What W&B is told: rows by step, the exit code of each run that was finished, its configuration then."
+    def __init__(self, monkeypatch):
+        self.rows,self.ends,self.config = {},[],None
+        log,finish = wandb.Run.log,wandb.Run.finish
+        def told_log(run, values, step=None, **kwargs):
+            self.rows.setdefault(step, {}).update(values)
+            log(run, values, step=step, **kwargs)
+        def told_finish(run, exit_code=None, **kwargs):
+            self.ends.append(exit_code)
+            self.config = dict(run.config)
+            finish(run, exit_code=exit_code, **kwargs)
+        monkeypatch.setattr(wandb.Run, 'log', told_log)
+        monkeypatch.setattr(wandb.Run, 'finish', told_finish)
 
-def test_a_run_has_what_the_recorder_has_and_the_predictions(contained):
+    @property
+    def table(self): return pd.DataFrame.from_dict(self.rows, orient='index')
+
+@pytest.fixture
+def told(monkeypatch): return Told(monkeypatch)
+
+def test_a_run_has_what_the_recorder_has_and_the_predictions(contained, told):
     track = WandB('my project', name='my run', config={'idea': 'none', 'batch_size': 'mine'}, tags=['a'])
     learn = learner(track, opt_func=lambda params, lr: SGD(params, lr, mom=.9))
     learn.fit(3)
-    config,rows = read_run(track.folder)
-    rec,n = learn.recorder,len(learn.dls.train)
-    assert rows.step.tolist()==list(range(3*n))
+    rows,rec,n = told.table,learn.recorder,len(learn.dls.train)
+    assert rows.index.tolist()==list(range(3*n))
     assert rows.train_loss.tolist()==[float(o) for o in rec.losses] and rows.lr_0.tolist()==rec.lrs
     assert set(rows.mom_0)=={.9} and set(rows.wd_0)=={0.}
     assert rows.iloc[n-1::n][['train_loss','valid_loss','batch_accuracy']].values.tolist()==rec.values
     assert rows.valid_loss.notna().sum()==3 and rows.epoch.iloc[n-1::n].tolist()==[1,2,3]
-    assert track.read_log().equals(rows)
     want = {**run_config(learn), 'idea': 'none', 'batch_size': 'mine'}
-    assert config==json.loads(json.dumps(want)) and want['seed']==0 and want['n_params']==17 and want['mom']==.9
-    assert end_of(track.folder)==0
+    assert told.config==want and want['seed']==0 and want['n_params']==17 and want['mom']==.9
+    assert told.ends==[0] and len(list(track.folder.glob('run-*.wandb')))==1
 
     table = json.loads(next(track.folder.rglob('predictions*.table.json')).read_text())
     assert table['columns']==['image','label','prediction','probability'] and len(table['data'])==9
@@ -227,28 +228,35 @@ def test_a_run_has_what_the_recorder_has_and_the_predictions(contained):
     assert all(any(np.array_equal(a, b) for b in kept) for a in pixels)
 
 @pytest.mark.parametrize('e', [KeyError('boom'), KeyboardInterrupt(), CancelFitException()])
-def test_the_run_is_closed_whatever_ends_the_fit(e):
+def test_the_run_is_closed_whatever_ends_the_fit(e, told):
     track = WandB(log_preds=0)
     learn = learner([track, At('after_pred', fails(e))])
     if isinstance(e, CancelFitException): learn.fit(2)
     else:
         with pytest.raises(type(e)): learn.fit(2)
     assert wandb.run is None and track.tracker is None
-    assert end_of(track.folder)==int(not isinstance(e, CancelFitException))
-    assert len(track.read_log())==len(learn.dls.train)
+    assert told.ends==[int(not isinstance(e, CancelFitException))]
+    assert len(told.rows)==len(learn.dls.train)
 
-def test_a_run_of_your_own_is_used_and_left_open():
+def test_a_run_of_your_own_is_used_and_left_open(told):
     track = WandB(log_preds=0, every=2)
     with wandb.init(settings=dict(silent=True, console='off')) as mine:
         learn = learner(track)
         learn.fit(1)
         mine.log({'yours': 1})
+        before = mine.step
         learn.fit(2)
         assert wandb.run is mine and not mine._is_finished
-    rows,n = read_run(Path(mine.dir).parent)[1],len(learn.dls.train)
-    assert rows.step.is_monotonic_increasing and rows.step.is_unique
+    assert told.rows.pop(None)=={'yours': 1}
+    rows,n = told.table,len(learn.dls.train)
+    assert rows.index.is_monotonic_increasing and rows.index.is_unique and (rows.index>before).sum()>n
     assert rows.valid_loss.notna().sum()==3 and rows.raw_loss.notna().sum()==3*n//2
-    assert rows.yours.notna().sum()==1
+
+def test_a_fit_that_goes_on_numbers_its_rows_as_one_that_never_stopped(told):
+    learn = learner(WandB(log_preds=0))
+    learn.fit(3, start_epoch=2)
+    n = len(learn.dls.train)
+    assert list(told.rows)==list(range(2*n, 3*n))
 
 def test_fits_that_are_none_open_no_run(contained):
     learn = learner(WandB())
@@ -293,22 +301,6 @@ def test_offline_unless_told_otherwise(monkeypatch):
     learner(track).fit(1)
     assert track.tracker is None
 
-def test_a_run_file_that_was_cut_off_gives_its_whole_rows(tmp_path):
-    track = WandB(log_preds=0, config={'long': 'x'*100_000}) # spread over four blocks
-    learner(track).fit(2)
-    config,rows = read_run(track.folder)
-    assert config['long']=='x'*100_000 and len(rows)==8
-    b = next(track.folder.glob('*.wandb')).read_bytes()
-    lengths = []
-    for cut in range(len(b)-9000, len(b), 997):
-        (tmp_path/'run-a.wandb').write_bytes(b[:cut])
-        os.utime(tmp_path/'run-a.wandb', (0,0)) # long ago: nobody is writing it
-        some = read_run(tmp_path)[1]
-        assert some.equals(rows[:len(some)].reindex(columns=some.columns))
-        lengths.append(len(some))
-    assert lengths==sorted(lengths) and lengths[-1]>lengths[0]
-    with pytest.raises(FileNotFoundError, match='folder of one run'): read_run(tmp_path/'none')
-
 quiet = '''
 import os,subprocess,sys
 sys.path.insert(0, {tests!r})
@@ -322,7 +314,6 @@ subprocess.Popen = Popen
 learner(WandB(dir='runs')).fit(2)
 core = [o for o in started if 'wandb-core' in o[0]]
 assert len(core)==1 and '--no-observability' in core[0], started # else it looks for its makers' server, offline or not
-assert 'WANDB_ERROR_REPORTING' not in os.environ
 '''
 def test_nothing_is_said_nobody_is_called_and_nothing_is_written_elsewhere(tmp_path):
     for o in ('home','cwd','tmp'): (tmp_path/o).mkdir()
