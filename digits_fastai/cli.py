@@ -72,8 +72,10 @@ def _print_version(asked):
 
 @app.callback()
 def main(
-    debug:bool=typer.Option(False, '--debug', help='Show the whole traceback of an error, and warnings.'), # tracebacks?
-    version:bool=typer.Option(False, '--version', help='Print the version.', is_eager=True, callback=_print_version), # ?
+    debug:bool=typer.Option( # whether errors are shown with their traceback
+        False, '--debug', help='Show the whole traceback of an error, and warnings.'),
+    version:bool=typer.Option( # whether the version is all that is wanted
+        False, '--version', help='Print the version.', is_eager=True, callback=_print_version),
 ):
     "Handwritten digits, from pixel similarity to resnet18: fastbook chapter 4, rebuilt by hand."
 

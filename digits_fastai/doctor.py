@@ -56,8 +56,10 @@ def _look_at_versions():
     yield Diagnosis('python', 'fine', f'{platform.python_version()} on {platform.system()}')
     packages = 'torch','torchvision','fastai','fastcore','plum-dispatch'
     missing = [o for o in packages if not _installed(o)]
-    if missing: yield Diagnosis('packages', 'wrong', f'not there: {", ".join(missing)}', f'pip install {" ".join(missing)}')
-    else: yield Diagnosis('packages', 'fine', ', '.join(_installed(o) for o in packages))
+    if missing:
+        yield Diagnosis('packages', 'wrong', f'not there: {", ".join(missing)}', f'pip install {" ".join(missing)}')
+    else:
+        yield Diagnosis('packages', 'fine', ', '.join(_installed(o) for o in packages))
     for one,other,happens,do in known_bad:
         if _installed(one) and _installed(other):
             yield Diagnosis('combination', 'wrong', f'{_installed(one)} with {_installed(other)}: {happens}', do)
@@ -101,7 +103,8 @@ def tiny_fit():
 _fit = 'from digits_fastai.doctor import tiny_fit; tiny_fit()'
 
 def _try(code):
-    child = subprocess.run([sys.executable, '-W', 'ignore', '-c', code], capture_output=True, text=True, errors='replace')
+    command = [sys.executable, '-W', 'ignore', '-c', code]
+    child = subprocess.run(command, capture_output=True, text=True, errors='replace')
     if child.returncode==0: return Diagnosis('a tiny fit', 'fine', "done with our Learner and with fastai's")
     words = child.stderr.splitlines() or ['without a word']
     found = f'{words[-1]} (status {child.returncode})'
