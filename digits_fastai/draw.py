@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor,nn
 
 from .baseline import mean_digits
-from .download import cache_folder,digits_path,is_standin
+from .download import cache_folder,digits_path
 from .images import image_files,load_folder,part_folder
 from .predict import Reader,export_reader,load_reader
 from .randomness import no_random
@@ -163,32 +163,22 @@ def train_quick(
     return export_reader(learn, folder, recipe.name, args, about=f'{name}, for a page to draw on.')
 
 # %% ../nbs/13_draw.ipynb #9d27731a
-def _models_folder(standin=False):
-    return cache_folder('models')/'digits_fastai'/('standin' if standin else 'mnist')
-
-def _kept(folder):
-    readers = {}
-    for name in quick_models:
-        try: readers[name] = load_reader(folder/name)
-        except (OSError,ValueError): pass # not there, or damaged: it is trained anew if need be
-    return readers
-
 def quick_readers(
     say=print, # called with a sentence about what is being trained
-    names=quick_models, # which there must be; of the others those that are kept
+    names=quick_models, # which of them
     folder:Path=None, # where they are kept; a folder in fastai's cache if None
 )->dict[str,Reader]: # by name, the simplest first
-    "The models for the page. Those of `names` that are not kept are trained first. DownloadError, OSError."
-    readers = _kept(folder or _models_folder())
-    if set(names)<=set(readers): return readers
-    data = ten_digits(digits_path(full=True))
-    folder = folder or _models_folder(is_standin(data.path))
-    readers = _kept(folder)
+    "The models for the page; those that are not kept are trained first. DownloadError, OSError."
+    path = digits_path(full=True)
+    folder = folder or cache_folder('models')/'digits_fastai'/path.name
+    readers = {}
     for name in names:
-        if name in readers: continue
-        say(f'training {name} on {len(data.x):,} digits, once …')
-        train_quick(name, data, folder/name)
-    return _kept(folder)
+        try: readers[name] = load_reader(folder/name)
+        except (OSError,ValueError): # it is not there, or damaged
+            data = ten_digits(path)
+            say(f'training {name} on {len(data.x):,} digits, once …')
+            readers[name] = load_reader(train_quick(name, data, folder/name))
+    return readers
 
 # %% ../nbs/13_draw.ipynb #b62d1583
 def read_drawing(
