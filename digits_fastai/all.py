@@ -39,15 +39,14 @@ __all__ = ['URLs', 'cache_folder', 'path_stats', 'DownloadError', 'verify', 'dow
            'check_learner', 'check_untar', 'check_conv', 'affine', 'augment', 'Augment', 'seed_spread', 'difference',
            'plot_spread', 'stratified_folds', 'check_folds', 'cross_validate', 'code_version', 'Experiment', 'compare',
            'plot_runs', 'grid', 'search', 'quick_models', 'redraw', 'to_grey', 'to_ink', 'crop_ink', 'fit_box',
-           'centre_mass', 'prepare', 'MeanModel', 'page_models', 'train_quick', 'models_folder', 'quick_readers',
-           'read_drawing', 'evaluate', 'share', 'Shares', 'all_sum', 'sync_norm', 'Distributed', 'is_main',
-           'distributed', 'MappedDataset', 'mapped_folder', 'shard_samples', 'index_shards', 'write_shards',
-           'shuffle_window', 'ShardLoader', 'np', 'pd', 'plt', 'matplotlib', 'torch', 'nn', 'F', 'string', 'random',
-           'math', 'CategoryBlock', 'CrossEntropyLossFlat', 'DataBlock', 'GrandparentSplitter', 'Image', 'ImageBlock',
-           'ImageDataLoaders', 'L', 'PILImage', 'PILImageBW', 'Path', 'Resize', 'array', 'aug_transforms',
-           'cnn_learner', 'error_rate', 'expect_fail', 'first', 'get_image_files', 'itemgetter', 'models',
-           'parent_label', 'partial', 'patch', 'resnet18', 'resnet34', 'store_attr', 'tensor', 'test_close', 'test_eq',
-           'to_np', 'vision_learner']
+           'centre_mass', 'prepare', 'set_means', 'train_quick', 'quick_readers', 'read_drawing', 'evaluate', 'share',
+           'Shares', 'all_sum', 'sync_norm', 'Distributed', 'is_main', 'distributed', 'MappedDataset', 'mapped_folder',
+           'shard_samples', 'index_shards', 'write_shards', 'shuffle_window', 'ShardLoader', 'np', 'pd', 'plt',
+           'matplotlib', 'torch', 'nn', 'F', 'string', 'random', 'math', 'CategoryBlock', 'CrossEntropyLossFlat',
+           'DataBlock', 'GrandparentSplitter', 'Image', 'ImageBlock', 'ImageDataLoaders', 'L', 'PILImage', 'PILImageBW',
+           'Path', 'Resize', 'array', 'aug_transforms', 'cnn_learner', 'error_rate', 'expect_fail', 'first',
+           'get_image_files', 'itemgetter', 'models', 'parent_label', 'partial', 'patch', 'resnet18', 'resnet34',
+           'store_attr', 'tensor', 'test_close', 'test_eq', 'to_np', 'vision_learner']
 
 # %% ../nbs/16_all.ipynb #acb3ff37
 from .download import (
@@ -108,8 +107,8 @@ from .experiments import (
     seed_spread,difference,plot_spread,stratified_folds,check_folds,cross_validate,code_version,Experiment,
     compare,plot_runs,grid,search)
 from .draw import (
-    quick_models,redraw,to_grey,to_ink,crop_ink,fit_box,centre_mass,prepare,MeanModel,page_models,
-    train_quick,models_folder,quick_readers,read_drawing,evaluate)
+    quick_models,redraw,to_grey,to_ink,crop_ink,fit_box,centre_mass,prepare,set_means,
+    train_quick,quick_readers,read_drawing,evaluate)
 from .scale import share,Shares,all_sum,sync_norm,Distributed,is_main,distributed
 from .streams import (
     MappedDataset,mapped_folder,shard_samples,index_shards,write_shards,shuffle_window,ShardLoader)
@@ -184,7 +183,7 @@ _all_ = [
     'check_optimizer', 'check_learner', 'check_untar', 'check_conv', 'affine', 'augment', 'Augment', 'seed_spread',
     'difference', 'plot_spread', 'stratified_folds', 'check_folds', 'cross_validate', 'code_version', 'Experiment',
     'compare', 'plot_runs', 'grid', 'search', 'quick_models', 'redraw', 'to_grey', 'to_ink', 'crop_ink', 'fit_box',
-    'centre_mass', 'prepare', 'MeanModel', 'page_models', 'train_quick', 'models_folder', 'quick_readers',
+    'centre_mass', 'prepare', 'set_means', 'train_quick', 'quick_readers',
     'read_drawing', 'evaluate', 'share', 'Shares', 'all_sum', 'sync_norm', 'Distributed', 'is_main', 'distributed',
     'MappedDataset', 'mapped_folder', 'shard_samples', 'index_shards', 'write_shards', 'shuffle_window',
     'ShardLoader', 'np', 'pd', 'plt', 'matplotlib', 'torch', 'nn', 'F', 'string', 'random', 'math', 'CategoryBlock',

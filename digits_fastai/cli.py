@@ -77,7 +77,7 @@ def predict(
 # %% ../nbs/15_cli.ipynb #cb416a0f
 @command(app, 'digits draw --browser', 'digits draw --model model --collect drawings')
 def draw(
-    model:list[Path]=[], # folder of an export to ask as well; may be given more than once
+    model:list[Path]=[], # folder of an export to ask instead of the quick models; may be given more than once
     host:str='127.0.0.1', # address to listen at: this machine only; 0.0.0.0 lets the network in
     port:int=None, # port; the first free one from 8000 on if not given
     collect:Path=None, # keep drawings that you put right in this folder
@@ -97,7 +97,7 @@ def evaluate(
     from digits_fastai import draw as course
     from digits_fastai.predict import load_reader
     with aside(as_json):
-        rows = course.evaluate(folder, load_reader(model, course.page_models()) if model else None).to_dict('records')
+        rows = course.evaluate(folder, load_reader(model) if model else None).to_dict('records')
     show(rows, as_json, rows)
 
 # %% ../nbs/15_cli.ipynb #fd8b1a31
