@@ -130,7 +130,7 @@ def _html(readers, collect):
 
 # %% ../nbs/13c_page.ipynb #5c0c11b6
 most_bytes = 2**20 # of a question; a drawing has some thousand
-question_seconds = 5 # within which a question must have come
+question_seconds = 10 # within which a question must have come
 
 async def _read_question(req):
     "The JSON that a client sends. HTTPException, with a sentence."
@@ -141,6 +141,7 @@ async def _read_question(req):
     if int(length)>most_bytes: raise HTTPException(413, f'that is too much: send {most_bytes:,} bytes at most')
     try: asked = await asyncio.wait_for(req.json(), question_seconds)
     except asyncio.TimeoutError: raise HTTPException(408, 'the question did not come in time') from None
+    except asyncio.CancelledError: raise HTTPException(503, 'the page is being closed') from None
     except ClientDisconnect: raise HTTPException(400, 'the question was broken off') from None
     except (RecursionError,ValueError): raise HTTPException(400, 'what was sent is no JSON') from None
     if not isinstance(asked, dict): raise HTTPException(400, 'what was sent is JSON, but no object: send {…}')
@@ -211,7 +212,7 @@ _headers = {'content-security-policy': _policy, 'x-content-type-options': 'nosni
 def _serve(app, sock):
     "Until Ctrl-C. PyTorch has one thread a question for that time: several for each would wait for each other."
     config = uvicorn.Config(app, log_level='warning', access_log=False, server_header=False, headers=list(_headers.items()),
-                            ws='none', lifespan='off', limit_concurrency=200, timeout_graceful_shutdown=2*question_seconds)
+                            ws='none', lifespan='off', limit_concurrency=200, timeout_graceful_shutdown=2)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try: uvicorn.Server(config).run(sockets=[sock])
