@@ -11,7 +11,6 @@ import io
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from PIL import Image
 from torch import Tensor,nn
@@ -204,8 +203,9 @@ def evaluate(
     folder:Path, # drawings of any size, PNG or JPEG, in folders named after the digits: 0/…, 3/…
     reader:Reader=None, # who reads them; the quick convnet if None
     path:Path=None, # the digits to hold beside: `testing` or `valid` in it; MNIST's if None
-)->pd.DataFrame: # digit, drawings, accuracy, and test_set: accuracy on that digit in the test set; last row: all of them
+): # a DataFrame: digit, drawings, accuracy, and test_set: accuracy on that digit in the test set; last row: all of them
     "How well are your own drawings read, digit by digit? ValueError names what can't be read. FileNotFoundError."
+    import pandas as pd
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f'there is no folder {folder}: give one with a folder for each digit')

@@ -201,7 +201,7 @@ def listen(
     for wish in wishes:
         try: return socket.create_server((host,wish), family=family, backlog=128)
         except (OSError,OverflowError) as e: problem = e
-    raise OSError(f'nobody can listen at {host}, port {wish}: {problem}. Without a port of yours, a free one is taken')
+    raise OSError(f'nobody can listen at {host}, port {wish}: {problem}; without a port, a free one is taken')
 
 # %% ../nbs/13c_page.ipynb #de1cf72b
 _policy = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -211,8 +211,8 @@ _headers = {'content-security-policy': _policy, 'x-content-type-options': 'nosni
 
 def _serve(app, sock):
     "Until Ctrl-C. PyTorch has one thread a question for that time: several for each would wait for each other."
-    config = uvicorn.Config(app, log_level='warning', access_log=False, server_header=False, headers=list(_headers.items()),
-                            ws='none', lifespan='off', limit_concurrency=200, timeout_graceful_shutdown=2)
+    config = uvicorn.Config(app, log_level='warning', access_log=False, server_header=False, ws='none', lifespan='off',
+                            headers=list(_headers.items()), limit_concurrency=200, timeout_graceful_shutdown=2)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try: uvicorn.Server(config).run(sockets=[sock])
