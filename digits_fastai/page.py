@@ -207,7 +207,8 @@ def listen(
 _policy = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
            "base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 _headers = {'content-security-policy': _policy, 'x-content-type-options': 'nosniff', 'x-frame-options': 'DENY',
-            'cross-origin-resource-policy': 'same-origin', 'referrer-policy': 'no-referrer', 'cache-control': 'no-cache'}
+            'cross-origin-resource-policy': 'same-origin', 'referrer-policy': 'no-referrer',
+            'cache-control': 'no-cache'}
 
 def _serve(app, sock):
     "Until Ctrl-C. PyTorch has one thread a question for that time: several for each would wait for each other."
