@@ -1,4 +1,4 @@
-"""What the page is tested with: digits as strokes of a pen, in several hands; small models of all kinds; and the page
+"""What the page is tested with: digits as strokes of a pen, in several hands; the models that it asks; and the page
 itself as a process. Strokes are lists of points (x, y) in a square of side 1, from top left."""
 import http.client,json,math,os,queue,random,signal,subprocess,threading
 from base64 import b64encode
@@ -6,8 +6,6 @@ from contextlib import contextmanager
 from io import BytesIO
 
 from conftest import python
-
-
 
 def smooth(points, n=8):
     "A curve through the points (Catmull-Rom), `n` pieces between each two."
@@ -78,18 +76,31 @@ def full_path(tmp_path_factory):
     return digits_path(full=True)
 
 def home_with_models(tmp_path_factory):
-    "A FASTAI_HOME in which the page's four models lie, trained on 20,000 digits; made once for all test files."
+    "A FASTAI_HOME with all digits, in which the page's four models lie, trained on 20,000 of them; made once."
     import torch
     from digits_fastai.draw import quick_models,train_quick
     from digits_fastai.ten_digits import ten_digits
-    home = tmp_path_factory.getbasetemp()/'home_with_models'
-    folder = home/'models'/'digits_fastai'/'mnist'
+    home,path = tmp_path_factory.getbasetemp()/'home_with_models',full_path(tmp_path_factory)
+    folder = home/'models'/'digits_fastai'/path.name
     if not (folder/'convnet').is_dir():
-        data = ten_digits(full_path(tmp_path_factory), valid_pct=None)
+        (home/'data').mkdir(parents=True)
+        (home/'data'/path.name).symlink_to(path)
+        data = ten_digits(path)
         some = torch.randperm(len(data.x), generator=torch.Generator().manual_seed(0))[:20_000]
         data.x,data.y = data.x[some],data.y[some]
-        for name in quick_models: train_quick(name, data, folder/name, progress=False)
+        for name in quick_models: train_quick(name, data, folder/name)
     return home
+
+def drawn(digit=3, hand='school', side=280, width=26, ink=0, paper=255):
+    "A digit on a canvas of `side` pixels, as a PIL image."
+    from PIL import Image,ImageDraw
+    im = Image.new('L', (side,side), paper)
+    pen = ImageDraw.Draw(im)
+    for stroke in hands[hand][digit]:
+        at = [(x*side, y*side) for x,y in stroke]
+        pen.line(at, fill=ink, width=width, joint='curve')
+        for x,y in at: pen.ellipse([x-width/2, y-width/2, x+width/2, y+width/2], fill=ink)
+    return im
 
 def as_png(a):
     "A picture, as a PNG file's bytes."

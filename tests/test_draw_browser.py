@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drawn import as_png,full_path,hands,home_with_models,page
+from drawn import as_png,drawn,hands,home_with_models,page
 
 chromium = next(filter(None, map(shutil.which, ('chromium','chromium-browser','google-chrome'))), None)
 if chromium is None: pytest.skip('there is no chromium here to draw in', allow_module_level=True)
@@ -114,7 +114,7 @@ def test_what_is_shown_is_one_answer(opened):
     widths = [o.bounding_box()['width'] for o in tab.locator('.bar .fill').all()]
     assert max(widths)==widths[7]>50
     assert '%' in tab.locator('#sure').text_content() and '100 %' not in tab.locator('#sure').text_content()
-    assert re.search(r'convnet read \d\d\.\d % of the digits', tab.locator('.sentence:visible').text_content())
+    assert re.fullmatch(r'tested: \d\d\.\d %', tab.locator('.model').last.locator('.tested').text_content())
 
 def test_the_28_pixels_are_what_the_models_see(opened, served):
     tab = opened()
@@ -191,24 +191,14 @@ def test_every_model_has_its_say_and_one_is_chosen(opened):
     draw(tab, hands['other'][4])
     guess(tab)
     names = [o.get_attribute('data-name') for o in tab.locator('.model').all()]
-    assert names==['pixel similarity','linear','simple net','convnet']
+    assert names==['pixel similarity','linear','simple_net','convnet']
     says = tab.locator('.model .says').all_text_contents()
     assert all(re.fullmatch(r'\d', o) for o in says) and says[3]=='4'
     before = len(opened.asked)
     for name,said in zip(names, says):
-        tab.get_by_role('radio', name=name).check(force=True)
+        tab.get_by_role('radio', name=name.replace('_', ' ')).check(force=True)
         assert tab.locator('#guess').text_content()==said
-        assert tab.locator('.sentence:visible').get_attribute('data-name')==name
     assert len(opened.asked)==before, 'switching asks nobody'
-
-def test_the_ladder_disagrees_about_some_drawing(opened):
-    tab = opened()
-    def says(strokes):
-        clear(tab)
-        draw(tab, strokes)
-        guess(tab)
-        return {*tab.locator('.model .says').all_text_contents()}
-    assert any(len(says(strokes))>1 for digits in zip(*(hands[o].values() for o in hands)) for strokes in digits)
 
 def test_the_keyboard_draws_undoes_and_clears(opened):
     tab = opened()
@@ -247,7 +237,7 @@ def test_the_keyboard_reaches_everything(opened):
         if tab.evaluate('document.activeElement.name')=='model': break
         tab.keyboard.press('Tab')
     tab.keyboard.press('ArrowUp')
-    assert tab.evaluate("chosen()")=='simple net'
+    assert tab.evaluate("chosen()")=='simple_net'
 
 def test_a_phone_shows_paper_and_answer_on_one_screen_and_takes_a_finger(opened, browser):
     tab = opened(viewport=dict(width=390, height=844), has_touch=True, is_mobile=True, device_scale_factor=2)
@@ -311,34 +301,21 @@ def test_it_was_a_seven_is_kept_and_counted(opened, served):
     tab.locator('#status').get_by_text('Draw a digit first').wait_for()
     assert len(list(served.collect.rglob('*.png')))==2
 
-paste = '''async data => {
+paste = '''data => {
   const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0)), clipboard = new DataTransfer()
   clipboard.items.add(new File([bytes], 'x.png', {type: 'image/png'}))
-  const before = state.picture
   document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: clipboard, bubbles: true}))
-  while (state.picture === before) await new Promise(done => setTimeout(done, 5))
-  clearTimeout(timer)
-  timer = null
-  await ask() // two hundred times 120 milliseconds are long
 }'''
 
-def test_twenty_test_digits_of_each_class_replayed_in_the_page(opened, tmp_path_factory):
-    "As pictures that are pasted: MNIST's own, light on black, through the browser's canvas and all the way back."
-    from digits_fastai.images import part_folder
-    from digits_fastai.download import is_standin
-    from digits_fastai.images import load_folder
-    path = full_path(tmp_path_factory)
-    x,y,_ = load_folder(part_folder(path, None, ('testing','valid')))
-    tab,right = opened(),[]
-    for d in range(10):
-        for o in x[y==d][:20]:
-            tab.evaluate(paste, b64encode(as_png(o.numpy())).decode())
-            right.append(guess(tab)==str(d))
-    print(f'replayed in the page: {np.mean(right):.3f}') # pytest -s shows it
-    assert np.mean(right)>=(.8 if is_standin(path) else .9)
+@pytest.mark.parametrize('digit', [2,7])
+def test_a_picture_can_be_pasted(digit, opened):
+    "Light on black, as MNIST's are."
+    tab = opened()
+    tab.evaluate(paste, b64encode(as_png(drawn(digit, side=60, width=6, ink=255, paper=0))).decode())
+    tab.wait_for_function('state.picture')
+    assert guess(tab)==str(digit)
 
 def test_a_picture_can_be_opened_drawn_over_and_taken_away(opened, tmp_path):
-    from test_draw import drawn
     drawn(6).convert('RGB').resize((400,400)).save(tmp_path/'six.jpg')
     tab = opened()
     tab.locator('#file').set_input_files(tmp_path/'six.jpg')

@@ -91,12 +91,11 @@ function changed() {
 }
 
 async function post(where, what) {
-  const lost = 'The server does not answer. Is “digits draw” still running?'
-  const reply = await fetch(where, {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify(what)})
-    .catch(() => { throw Error(lost) })
-  const said = await reply.json().catch(() => ({error: lost}))
-  if (!reply.ok) throw Error(said.error)
-  return said
+  const body = JSON.stringify(what), headers = {'Content-Type': 'application/json'}
+  const reply = await fetch(where, {method: 'POST', headers, body})
+    .catch(() => { throw Error('The server does not answer. Is “digits draw” still running?') })
+  if (!reply.ok) throw Error(await reply.text())
+  return reply.json()
 }
 
 async function ask() {
@@ -161,9 +160,9 @@ function show(said) {
     row.querySelector('.value').textContent = one ? percent(p) : ''
   }
   pixels($('seen'), said?.pixels)
-  pixels($('mean'), said?.nearest?.pixels)
-  $('mean-caption').textContent = said?.nearest ? `nearest mean digit: ${said.nearest.label}` : 'nearest mean digit'
-  document.querySelectorAll('.sentence').forEach(o => { o.hidden = o.dataset.name != chosen() })
+  if (!$('mean')) return // pixel similarity is not asked
+  pixels($('mean'), said?.nearest.pixels)
+  $('mean-caption').textContent = said ? `nearest mean digit: ${said.nearest.label}` : 'nearest mean digit'
 }
 
 // The pointer: mouse, finger or pen
