@@ -7,6 +7,7 @@ __all__ = ['Resume', 'Checkpoint']
 
 # %% ../nbs/07c_checkpoints.ipynb #b5391d68
 import hashlib,json,warnings
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -21,147 +22,152 @@ from .events import Callback
 from .learner import Learner
 from .optimizer import set_hyper
 from .randomness import random_states,set_random_states
-from .weights import check_weights,read_tensors,write_whole
+from .weights import read_tensors,write_whole
 
 # %% ../nbs/07c_checkpoints.ipynb #e249c917
-def _flat(o, tensors, name):
-    "`o` as JSON has it, its tensors copied to `tensors`."
+def _encode(o, name, tensors):
+    "`o` as JSON can hold it; its tensors are copied to `tensors`, each under a name of its own."
     if isinstance(o, Tensor):
         while name in tensors: name += '_'
         tensors[name] = o.detach().to('cpu', copy=True).contiguous()
         return {'tensor': name}
-    if isinstance(o, dict):
-        return {'dict': [[_flat(k, tensors, name), _flat(v, tensors, f'{name}.{k}')] for k,v in o.items()]}
-    if isinstance(o, (list,tuple,L)):
-        items = [_flat(v, tensors, f'{name}.{i}') for i,v in enumerate(o)]
-        return items if isinstance(o, list) else {'tuple' if isinstance(o, tuple) else 'L': items}
+    if isinstance(o, dict): return {'dict': [[k, _encode(v, f'{name}.{k}', tensors)] for k,v in o.items()]}
+    if isinstance(o, (tuple,list,L)):
+        items = [_encode(v, f'{name}.{i}', tensors) for i,v in enumerate(o)]
+        return {'tuple': items} if isinstance(o, tuple) else items
     if isinstance(o, np.generic): o = o.item()
     if o is None or isinstance(o, (bool,int,float,str)): return o
     raise TypeError(f'{name} is a {type(o).__name__}: only tensors, numbers, texts, lists, dicts can be kept')
 
-def _unflat(o, tensors):
-    if isinstance(o, list): return [_unflat(v, tensors) for v in o]
+def _decode(o, tensors):
+    if isinstance(o, list): return [_decode(v, tensors) for v in o]
     if not isinstance(o, dict): return o
-    (kind,v), = o.items()
-    if kind=='tensor': return tensors[v]
-    if kind=='dict': return {_unflat(k, tensors): _unflat(x, tensors) for k,x in v}
-    return {'tuple': tuple, 'L': L}[kind](_unflat(v, tensors))
+    if 'tensor' in o: return tensors[o['tensor']]
+    if 'tuple' in o: return tuple(_decode(o['tuple'], tensors))
+    return {k: _decode(v, tensors) for k,v in o['dict']}
 
 # %% ../nbs/07c_checkpoints.ipynb #4aec07a1
 def _checksum(text, tensors):
     h = hashlib.sha256(text.encode())
-    for k,t in sorted(tensors.items()):
-        h.update(f'\n{k} {t.dtype} {list(t.shape)}\n'.encode())
+    for name,t in sorted(tensors.items()):
+        h.update(f'\n{name} {t.dtype} {list(t.shape)}\n'.encode())
         h.update(t.reshape(-1).view(torch.uint8).numpy())
     return h.hexdigest()
 
-def _write(file, note, tensors):
-    text = json.dumps(note)
+def _write(file, state):
+    tensors = {}
+    text = json.dumps({k: _encode(v, k, tensors) for k,v in state.items()})
     write_whole(file, to_bytes(tensors, {'digits_fastai': text, 'sha256': _checksum(text, tensors)}))
 
 def _read(file):
-    tensors,meta = read_tensors(file)
-    text = meta.get('digits_fastai')
-    if text is None: raise ValueError(f'{file} holds tensors, but learn.save did not write it')
-    if meta.get('sha256')!=_checksum(text, tensors):
+    tensors,texts = read_tensors(file)
+    if 'digits_fastai' not in texts: raise ValueError(f'{file} holds tensors, but learn.save did not write it')
+    text = texts['digits_fastai']
+    if texts.get('sha256')!=_checksum(text, tensors):
         raise ValueError(f'{file} is damaged: its checksum is not that of what it holds')
-    try: state = {k: _unflat(v, tensors) for k,v in json.loads(text).items()}
+    try:
+        state = {k: _decode(v, tensors) for k,v in json.loads(text).items()}
+        if state['format']!=1: raise ValueError(f'format {state["format"]}')
     except (AttributeError,KeyError,RecursionError,TypeError,ValueError) as e:
-        raise ValueError(f'{file} has {e!r} where it should say what it holds') from None
-    if state.get('format')!=1: raise ValueError(f'{file} is in format {state.get("format")}; format 1 can be read')
-    parts = ('model',) if 'opt' not in state else ('model','recorder','smooth_loss','position','dice','callbacks')
-    odd = [k for k in parts if not isinstance(state.get(k), dict)]
-    if odd: raise ValueError(f'{file} has no {", ".join(odd)}, or an odd one: learn.save did not write it')
+        raise ValueError(f'{file} is not what this digits_fastai saves: {e!r}') from None
     return state
 
 # %% ../nbs/07c_checkpoints.ipynb #ba6710a4
 _record = 'values','losses','lrs','iters','metric_names','final','done','hps'
 _position = 'epoch','n_epoch','train_iter'
 
-def _opt_state(learn):
-    if (opt := learn.opt) is None: return None
+def _optimizer_state(learn):
+    "What an optimizer remembers, and whose it is: its class, and the parameters and hyperparameters of each group."
+    opt = learn.opt
+    if opt is None: return None
     names = {id(p): k for k,p in learn.model.named_parameters()}
-    groups = getattr(opt, 'param_groups', None) or [dict(params=opt.params)]
-    hypers = [] if isinstance(opt, torch.optim.Optimizer) else [sorted({*g}-{'params'}) for g in groups] # those vary
-    return {'class': f'{type(opt).__module__}.{type(opt).__qualname__}', 'hyperparameters': hypers,
-            'parameters': [[names.get(id(p)) for p in g['params']] for g in groups],
-            'state': opt.state_dict() if hasattr(opt, 'state_dict') else {'lr': opt.lr}}
+    groups = getattr(opt, 'param_groups', None) or [{'params': opt.params}]
+    res = {'class': f'{type(opt).__module__}.{type(opt).__qualname__}',
+           'parameters': [[names.get(id(p)) for p in g['params']] for g in groups]}
+    if not isinstance(opt, torch.optim.Optimizer): # PyTorch's have other ones in another version
+        res['hyperparameters'] = [sorted(k for k in g if k!='params') for g in groups]
+    res['state'] = opt.state_dict() if hasattr(opt, 'state_dict') else {'lr': opt.lr}
+    return res
 
 def _keepers(learn):
-    cbs = [cb for cb in learn.cbs if getattr(type(cb), 'keep', ())]
-    names = [cb.name for cb in cbs]
-    return {f'{k} {names[:i].count(k)}': cb for i,(k,cb) in enumerate(zip(names, cbs))}
+    "The callbacks that want something kept, by name and number."
+    res = {}
+    for cb in learn.cbs:
+        if not getattr(type(cb), 'keep', ()): continue
+        n = sum(other.name==cb.name for other in res.values())
+        res[f'{cb.name} {n}'] = cb
+    return res
 
-def _pack(learn, with_opt=True):
-    state,tensors = {'format': 1, 'model': learn.model.state_dict()},{}
-    if with_opt:
-        rec = {k: v for k,v in vars(learn.recorder).items() if k in _record}
-        if rec.get('losses'): rec['losses'] = torch.stack(rec['losses']) # one tensor, not thousands
-        state.update(opt=_opt_state(learn), recorder=rec, smooth_loss=vars(learn.recorder.smooth_loss),
-                     position={k: getattr(learn, k, 0) for k in _position}, dice=random_states(learn.dls),
-                     callbacks={k: {a: getattr(cb, a) for a in cb.keep} for k,cb in _keepers(learn).items()})
-    return {k: _flat(v, tensors, k) for k,v in state.items()},tensors
+def _state(learn, with_opt=True):
+    "All that training needs to go on; the tensors are those that go on changing."
+    state = {'format': 1, 'model': learn.model.state_dict()}
+    if not with_opt: return state
+    record = {k: v for k,v in vars(learn.recorder).items() if k in _record}
+    if record.get('losses'): record['losses'] = torch.stack(record['losses']) # one tensor, not thousands
+    state['opt'] = _optimizer_state(learn)
+    state['recorder'] = record
+    state['smooth_loss'] = vars(learn.recorder.smooth_loss)
+    state['position'] = {k: getattr(learn, k, 0) for k in _position}
+    state['dice'] = random_states(learn.dls)
+    state['callbacks'] = {k: {a: getattr(cb, a) for a in cb.keep} for k,cb in _keepers(learn).items()}
+    return state
 
 # %% ../nbs/07c_checkpoints.ipynb #d219dba4
-def _fill(o, new, names): vars(o).update({k: new[k] for k in names if k in new}) # a file can't set anything else
+def _set(o, names, values):
+    "Of these attributes `o` has then those that `values` has; a file can set no others."
+    for k in names:
+        vars(o).pop(k, None)
+        if k in values: setattr(o, k, values[k])
 
 class Resume(Callback):
-    "Once, when a fit goes on: dice and callbacks are as they were when the file was saved."
+    "Once, when a fit goes on: random numbers and callbacks are as they were when the file was saved."
     order = -100
     def __init__(self,
         state:dict, # what the file holds
-    ): self.state = state
+    ):
+        self.dice = state['dice']
+        self.kept = dict(state['callbacks'])
 
     def before_epoch(self):
         if not self.fitting: return
         learn = self.learn.remove_cbs(self)
         if not learn.start_epoch: return
-        set_random_states(self.state['dice'], learn.dls)
-        for k,cb in _keepers(learn).items(): _fill(cb, self.state['callbacks'].get(k, {}), cb.keep)
+        set_random_states(self.dice, learn.dls)
+        for name,cb in _keepers(learn).items():
+            if name in self.kept: _set(cb, cb.keep, self.kept[name])
 
     def after_fit(self): self.before_epoch() # no epoch was left
 
-def _give_back(learn, state, record):
-    learn.model.load_state_dict(state['model'], strict=False)
+def _restore_optimizer(learn, saved, device):
+    if saved is None:
+        learn.opt = None
+        return
+    if learn.opt is None: learn.create_opt()
+    ours = _optimizer_state(learn)
+    for k in ours:
+        if k!='state' and saved[k]!=ours[k]:
+            raise ValueError(f'its optimizer has the {k} {saved[k]}, the Learner\'s has {ours[k]}')
+    state = saved['state']
+    if not hasattr(learn.opt, 'state_dict'): set_hyper(learn.opt, 'lr', state['lr'])
+    elif hasattr(learn.opt, 'hypers'): learn.opt.load_state_dict(to_device(state, device)) # fastai's doesn't move it
+    else: learn.opt.load_state_dict(state)
+
+def _restore(learn, state, strict=True, record=True):
+    learn.model.load_state_dict(state['model'], strict)
     if 'opt' not in state: return
-    saved,device = state['opt'],next(iter(learn.model.parameters()), torch.zeros(())).device
-    if saved and learn.opt is None: learn.create_opt()
-    ours = _opt_state(learn)
-    for k in ('class','parameters','hyperparameters') if saved else ():
-        if saved[k]!=ours[k]: raise ValueError(f'its optimizer has the {k} {saved[k]}, the Learner\'s has {ours[k]}')
-    if saved is None: learn.opt = None
-    elif not hasattr(learn.opt, 'state_dict'): set_hyper(learn.opt, 'lr', saved['state']['lr'])
-    else: # PyTorch's and ours move their memory to the right device, fastai's don't
-        learn.opt.load_state_dict(to_device(saved['state'], device) if hasattr(learn.opt, 'hypers') else saved['state'])
+    device = next(iter(learn.model.parameters()), torch.zeros(())).device
+    _restore_optimizer(learn, state['opt'], device)
     if not record: return
-    rec = dict(state['recorder'])
-    if rec.get('losses') is not None: rec['losses'] = [*torch.as_tensor(rec['losses']).to(device)]
-    _fill(learn.recorder.smooth_loss, state['smooth_loss'], ('val','count'))
-    _fill(learn.recorder, rec, _record)
-    _fill(learn, state['position'], _position)
+    _set(learn.recorder, _record, state['recorder'])
+    if hasattr(learn.recorder, 'losses'): learn.recorder.losses = list(torch.as_tensor(learn.recorder.losses).to(device))
+    _set(learn.recorder.smooth_loss, ('val','count'), state['smooth_loss'])
+    for k in _position: setattr(learn, k, state['position'][k])
     set_random_states(state['dice'], learn.dls)
 
 # %% ../nbs/07c_checkpoints.ipynb #8e9df2fe
-def _named(file): return file if (file := Path(file)).suffix else file.with_name(f'{file.name}.safetensors')
-
-def _load(learn, file, with_opt, strict, record):
-    state = _read(file)
-    check_weights(learn.model.state_dict(), state['model'], file, strict)
-    if with_opt and 'opt' not in state:
-        warnings.warn(f'{file} holds weights only: the optimizer and the record stay as they are', stacklevel=3)
-    if not with_opt: state = {'model': state['model']}
-    note,tensors = _pack(learn)
-    kept = [(vars(o), dict(vars(o))) for o in (learn, learn.recorder, learn.recorder.smooth_loss)]
-    try: _give_back(learn, state, record)
-    except BaseException as e:
-        _give_back(learn, {k: _unflat(v, tensors) for k,v in note.items()}, record=False)
-        for now,was in kept:
-            now.clear()
-            now.update(was)
-        set_random_states(_unflat(note['dice'], tensors), learn.dls)
-        if not isinstance(e, Exception): raise # Ctrl-C
-        raise ValueError(f'{file} cannot be loaded into this Learner: {e}') from e
-    return learn.remove_cbs(Resume).add_cbs(Resume(state)) if 'opt' in state and record else learn
+def _with_suffix(file):
+    file = Path(file)
+    return file if file.suffix else file.with_name(f'{file.name}.safetensors')
 
 @patch
 def save(self:Learner,
@@ -169,8 +175,8 @@ def save(self:Learner,
     with_opt:bool=True, # optimizer, record, schedule position and random states, too, or the weights only?
 )->Path: # the file
     "Keep everything that training needs to go on; the file is the old or the new one, never half. TypeError, OSError."
-    file = _named(file)
-    _write(file, *_pack(self, with_opt))
+    file = _with_suffix(file)
+    _write(file, _state(self, with_opt))
     return file
 
 @patch
@@ -181,7 +187,20 @@ def load(self:Learner,
     record:bool=True, # the record, the position and the random states, too, or only weights and optimizer?
 )->Learner: # itself
     "Be where the file was saved. ValueError, with what is wrong, and the Learner stays as it was. FileNotFoundError."
-    return _load(self, _named(file), with_opt, strict, record)
+    file = _with_suffix(file)
+    state = _read(file)
+    if not with_opt: state = {'model': state.get('model')}
+    elif 'opt' not in state:
+        warnings.warn(f'{file} holds weights only: the optimizer and the record stay as they are', stacklevel=2)
+    before = deepcopy(_state(self))
+    try:
+        _restore(self, state, strict, record)
+        if 'opt' in state and record: self.remove_cbs(Resume).add_cbs(Resume(state))
+    except BaseException as e:
+        _restore(self, before)
+        if not isinstance(e, Exception): raise # Ctrl-C
+        raise ValueError(f'{file} cannot be loaded into this Learner: {e}') from e
+    return self
 
 @patch(as_prop=True)
 def done_epochs(self:Learner)->int: # what `fit(…, start_epoch=…)` should be given to go on
@@ -195,7 +214,9 @@ class Checkpoint(Callback):
     def __init__(self,
         file:Path, # where to, as `save` takes it
         every:int=1, # after each epoch, each second, …; always after the last
-    ): self.file,self.every = file,every
+    ):
+        self.file = file
+        self.every = every
 
     @property
     def on(self): return self.fitting and not hasattr(self, 'lr_finder') # not while somebody measures or tries out
