@@ -21,33 +21,32 @@ __all__ = ['URLs', 'cache_folder', 'path_stats', 'DownloadError', 'verify', 'dow
            'GradientAccumulation', 'MixedPrecision', 'as_it_was', 'LRFinder', 'valley', 'slide', 'minimum', 'steep',
            'SchedLin', 'SchedCos', 'SchedExp', 'SchedNo', 'sched_lin', 'sched_cos', 'sched_exp', 'sched_no',
            'SchedPoly', 'combine_scheds', 'combined_cos', 'ParamScheduler', 'write_whole', 'read_tensors',
-           'check_weights', 'load_learner', 'Resume', 'Checkpoint', 'Tracker', 'EarlyStopping', 'SaveBest', 'hypers',
-           'CSVLog', 'run_config', 'WandB', 'read_run', 'item_losses', 'decode', 'ClassificationInterpretation', 'Hook',
-           'Hooks', 'hook_outputs', 'layers', 'untouched', 'Summary', 'ActivationStats', 'relu', 'linear_model',
-           'simple_net', 'weight_images', 'quick_adam', 'quick_lr', 'output_size', 'receptive_field', 'windows',
-           'conv2d', 'max_pool2d', 'BatchNorm', 'Dropout', 'conv_block', 'Pictures', 'conv_net', 'activations',
-           'quick_cycle', 'ResBlock', 'resnet18_learner', 'AdaptiveConcatPool2d', 'cnn_head', 'resnet8', 'Normalize',
-           'make_cnn', 'cnn_groups', 'new_head', 'saliency', 'grad_cam', 'show_maps', 'known_models', 'as_pictures',
-           'Reader', 'load_reader', 'predict_files', 'export_reader', 'all_rungs', 'quick_rungs', 'long_runs',
-           'TwoDigits', 'two_digits', 'guess', 'pixel_similarity', 'linear_by_hand', 'linear_learner',
-           'simple_net_learner', 'resnet18_one_cycle', 'climb', 'ladder', 'plot_ladder', 'ReachTarget', 'long_run',
-           'ten_rungs', 'quick_ten_rungs', 'TenDigits', 'ten_digits', 'sigmoid_net', 'naive_bayes', 'decision_tree',
-           'nearest_neighbours', 'pair_map', 'measure_once', 'ten_guess', 'conv_net_one_cycle', 'full_ladder',
-           'most_confused', 'fast_recipes', 'fast_net', 'shift', 'Shift', 'Portion', 'SecondLook', 'FastRecipe',
-           'Stopwatch', 'train_fast', 'kinds', 'kind_of', 'find_pieces', 'check_piece', 'check_file', 'grade',
-           'Finding', 'Report', 'check_dataset', 'check_dataloader', 'check_loss', 'check_metric', 'check_optimizer',
-           'check_learner', 'check_untar', 'check_conv', 'affine', 'augment', 'Augment', 'seed_spread', 'difference',
-           'plot_spread', 'stratified_folds', 'check_folds', 'cross_validate', 'code_version', 'Experiment', 'compare',
-           'plot_runs', 'grid', 'search', 'quick_models', 'redraw', 'to_grey', 'to_ink', 'crop_ink', 'fit_box',
-           'centre_mass', 'prepare', 'MeanModel', 'page_models', 'train_quick', 'models_folder', 'quick_readers',
-           'read_drawing', 'evaluate', 'share', 'Shares', 'all_sum', 'sync_norm', 'Distributed', 'is_main',
-           'distributed', 'MappedDataset', 'mapped_folder', 'shard_samples', 'index_shards', 'write_shards',
-           'shuffle_window', 'ShardLoader', 'np', 'pd', 'plt', 'matplotlib', 'torch', 'nn', 'F', 'string', 'random',
-           'math', 'CategoryBlock', 'CrossEntropyLossFlat', 'DataBlock', 'GrandparentSplitter', 'Image', 'ImageBlock',
-           'ImageDataLoaders', 'L', 'PILImage', 'PILImageBW', 'Path', 'Resize', 'array', 'aug_transforms',
-           'cnn_learner', 'error_rate', 'expect_fail', 'first', 'get_image_files', 'itemgetter', 'models',
-           'parent_label', 'partial', 'patch', 'resnet18', 'resnet34', 'store_attr', 'tensor', 'test_close', 'test_eq',
-           'to_np', 'vision_learner']
+           'load_learner', 'Resume', 'Checkpoint', 'Tracker', 'EarlyStopping', 'SaveBest', 'hypers', 'CSVLog',
+           'run_config', 'WandB', 'read_run', 'item_losses', 'decode', 'ClassificationInterpretation', 'Hook', 'Hooks',
+           'hook_outputs', 'layers', 'untouched', 'Summary', 'ActivationStats', 'relu', 'linear_model', 'simple_net',
+           'weight_images', 'quick_adam', 'quick_lr', 'output_size', 'receptive_field', 'windows', 'conv2d',
+           'max_pool2d', 'BatchNorm', 'Dropout', 'conv_block', 'Pictures', 'conv_net', 'activations', 'quick_cycle',
+           'ResBlock', 'resnet18_learner', 'AdaptiveConcatPool2d', 'cnn_head', 'resnet8', 'Normalize', 'make_cnn',
+           'cnn_groups', 'new_head', 'saliency', 'grad_cam', 'show_maps', 'known_models', 'as_pictures', 'Reader',
+           'load_reader', 'predict_files', 'export_reader', 'all_rungs', 'quick_rungs', 'long_runs', 'TwoDigits',
+           'two_digits', 'guess', 'pixel_similarity', 'linear_by_hand', 'linear_learner', 'simple_net_learner',
+           'resnet18_one_cycle', 'climb', 'ladder', 'plot_ladder', 'long_run', 'ten_rungs', 'quick_ten_rungs',
+           'TenDigits', 'ten_digits', 'sigmoid_net', 'simpler_method', 'measure_once', 'conv_net_one_cycle',
+           'full_ladder', 'most_confused', 'fast_recipes', 'fast_net', 'shift', 'Shift', 'Portion', 'SecondLook',
+           'FastRecipe', 'Stopwatch', 'train_fast', 'kinds', 'kind_of', 'find_pieces', 'check_piece', 'check_file',
+           'grade', 'Finding', 'Report', 'check_dataset', 'check_dataloader', 'check_loss', 'check_metric',
+           'check_optimizer', 'check_learner', 'check_untar', 'check_conv', 'affine', 'augment', 'Augment',
+           'seed_spread', 'difference', 'plot_spread', 'stratified_folds', 'check_folds', 'cross_validate',
+           'code_version', 'Experiment', 'compare', 'plot_runs', 'grid', 'search', 'quick_models', 'redraw', 'to_grey',
+           'to_ink', 'crop_ink', 'fit_box', 'centre_mass', 'prepare', 'MeanModel', 'page_models', 'train_quick',
+           'models_folder', 'quick_readers', 'read_drawing', 'evaluate', 'share', 'Shares', 'all_sum', 'sync_norm',
+           'Distributed', 'is_main', 'distributed', 'MappedDataset', 'mapped_folder', 'shard_samples', 'index_shards',
+           'write_shards', 'shuffle_window', 'ShardLoader', 'np', 'pd', 'plt', 'matplotlib', 'torch', 'nn', 'F',
+           'string', 'random', 'math', 'CategoryBlock', 'CrossEntropyLossFlat', 'DataBlock', 'GrandparentSplitter',
+           'Image', 'ImageBlock', 'ImageDataLoaders', 'L', 'PILImage', 'PILImageBW', 'Path', 'Resize', 'array',
+           'aug_transforms', 'cnn_learner', 'error_rate', 'expect_fail', 'first', 'get_image_files', 'itemgetter',
+           'models', 'parent_label', 'partial', 'patch', 'resnet18', 'resnet34', 'store_attr', 'tensor', 'test_close',
+           'test_eq', 'to_np', 'vision_learner']
 
 # %% ../nbs/16_all.ipynb #acb3ff37
 from .download import (
@@ -79,7 +78,7 @@ from .lr_find import as_it_was,LRFinder,valley,slide,minimum,steep
 from .schedules import (
     SchedLin,SchedCos,SchedExp,SchedNo,sched_lin,sched_cos,sched_exp,sched_no,SchedPoly,combine_scheds,
     combined_cos,ParamScheduler)
-from .weights import write_whole,read_tensors,check_weights,load_learner
+from .weights import write_whole,read_tensors,load_learner
 from .checkpoints import Resume,Checkpoint
 from .stopping import Tracker,EarlyStopping,SaveBest
 from .tracking import hypers,CSVLog,run_config,WandB,read_run
@@ -95,10 +94,10 @@ from .gradcam import saliency,grad_cam,show_maps
 from .predict import known_models,as_pictures,Reader,load_reader,predict_files,export_reader
 from .ladder import (
     all_rungs,quick_rungs,long_runs,TwoDigits,two_digits,guess,pixel_similarity,linear_by_hand,
-    linear_learner,simple_net_learner,resnet18_one_cycle,climb,ladder,plot_ladder,ReachTarget,long_run)
+    linear_learner,simple_net_learner,resnet18_one_cycle,climb,ladder,plot_ladder,long_run)
 from .ten_digits import (
-    ten_rungs,quick_ten_rungs,TenDigits,ten_digits,sigmoid_net,naive_bayes,decision_tree,
-    nearest_neighbours,pair_map,measure_once,ten_guess,conv_net_one_cycle,full_ladder,most_confused)
+    ten_rungs,quick_ten_rungs,TenDigits,ten_digits,sigmoid_net,simpler_method,
+    measure_once,conv_net_one_cycle,full_ladder,most_confused)
 from .seconds import fast_recipes,fast_net,shift,Shift,Portion,SecondLook,FastRecipe,Stopwatch,train_fast
 from .check import (
     kinds,kind_of,find_pieces,check_piece,check_file,grade,Finding,Report,check_dataset,check_dataloader,
@@ -166,7 +165,7 @@ _all_ = [
     'shapes_agree', 'ShapeGuard', 'StepGuard', 'NaNGuard', 'GradientClip', 'GradientAccumulation', 'MixedPrecision',
     'as_it_was', 'LRFinder', 'valley', 'slide', 'minimum', 'steep', 'SchedLin', 'SchedCos', 'SchedExp', 'SchedNo',
     'sched_lin', 'sched_cos', 'sched_exp', 'sched_no', 'SchedPoly', 'combine_scheds', 'combined_cos',
-    'ParamScheduler', 'write_whole', 'read_tensors', 'check_weights', 'load_learner', 'Resume', 'Checkpoint',
+    'ParamScheduler', 'write_whole', 'read_tensors', 'load_learner', 'Resume', 'Checkpoint',
     'Tracker', 'EarlyStopping', 'SaveBest', 'hypers', 'CSVLog', 'run_config', 'WandB', 'read_run', 'item_losses',
     'decode', 'ClassificationInterpretation', 'Hook', 'Hooks', 'hook_outputs', 'layers', 'untouched', 'Summary',
     'ActivationStats', 'relu', 'linear_model', 'simple_net', 'weight_images', 'quick_adam', 'quick_lr',
@@ -175,9 +174,9 @@ _all_ = [
     'cnn_head', 'resnet8', 'Normalize', 'make_cnn', 'cnn_groups', 'new_head', 'saliency', 'grad_cam', 'show_maps',
     'known_models', 'as_pictures', 'Reader', 'load_reader', 'predict_files', 'export_reader', 'all_rungs',
     'quick_rungs', 'long_runs', 'TwoDigits', 'two_digits', 'guess', 'pixel_similarity', 'linear_by_hand',
-    'linear_learner', 'simple_net_learner', 'resnet18_one_cycle', 'climb', 'ladder', 'plot_ladder', 'ReachTarget',
-    'long_run', 'ten_rungs', 'quick_ten_rungs', 'TenDigits', 'ten_digits', 'sigmoid_net', 'naive_bayes',
-    'decision_tree', 'nearest_neighbours', 'pair_map', 'measure_once', 'ten_guess', 'conv_net_one_cycle',
+    'linear_learner', 'simple_net_learner', 'resnet18_one_cycle', 'climb', 'ladder', 'plot_ladder',
+    'long_run', 'ten_rungs', 'quick_ten_rungs', 'TenDigits', 'ten_digits', 'sigmoid_net', 'simpler_method',
+    'measure_once', 'conv_net_one_cycle',
     'full_ladder', 'most_confused', 'fast_recipes', 'fast_net', 'shift', 'Shift', 'Portion', 'SecondLook',
     'FastRecipe', 'Stopwatch', 'train_fast', 'kinds', 'kind_of', 'find_pieces', 'check_piece', 'check_file',
     'grade', 'Finding', 'Report', 'check_dataset', 'check_dataloader', 'check_loss', 'check_metric',

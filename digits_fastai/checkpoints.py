@@ -74,7 +74,10 @@ def _read(file):
 
 # %% ../nbs/07c_checkpoints.ipynb #ba6710a4
 _record = 'values','losses','lrs','iters','metric_names','final','done','hps'
+_smooth_loss = 'val','count'
 _position = 'epoch','n_epoch','train_iter'
+
+def _pick(o, names): return {k: vars(o)[k] for k in names if k in vars(o)}
 
 def _optimizer_state(learn):
     "What an optimizer remembers, and whose it is: its class, and the parameters and hyperparameters of each group."
@@ -102,11 +105,11 @@ def _state(learn, with_opt=True):
     "All that training needs to go on; the tensors are those that go on changing."
     state = {'format': 1, 'model': learn.model.state_dict()}
     if not with_opt: return state
-    record = {k: v for k,v in vars(learn.recorder).items() if k in _record}
+    record = _pick(learn.recorder, _record)
     if record.get('losses'): record['losses'] = torch.stack(record['losses']) # one tensor, not thousands
     state['opt'] = _optimizer_state(learn)
     state['recorder'] = record
-    state['smooth_loss'] = vars(learn.recorder.smooth_loss)
+    state['smooth_loss'] = _pick(learn.recorder.smooth_loss, _smooth_loss)
     state['position'] = {k: getattr(learn, k, 0) for k in _position}
     state['dice'] = random_states(learn.dls)
     state['callbacks'] = {k: {a: getattr(cb, a) for a in cb.keep} for k,cb in _keepers(learn).items()}
@@ -160,7 +163,7 @@ def _restore(learn, state, strict=True, record=True):
     if not record: return
     _set(learn.recorder, _record, state['recorder'])
     if hasattr(learn.recorder, 'losses'): learn.recorder.losses = list(torch.as_tensor(learn.recorder.losses).to(device))
-    _set(learn.recorder.smooth_loss, ('val','count'), state['smooth_loss'])
+    _set(learn.recorder.smooth_loss, _smooth_loss, state['smooth_loss'])
     for k in _position: setattr(learn, k, state['position'][k])
     set_random_states(state['dice'], learn.dls)
 
@@ -199,7 +202,8 @@ def load(self:Learner,
     except BaseException as e:
         _restore(self, before)
         if not isinstance(e, Exception): raise # Ctrl-C
-        raise ValueError(f'{file} cannot be loaded into this Learner: {e}') from e
+        why = ' '.join(str(e).split()) # PyTorch's takes several lines
+        raise ValueError(f'{file} cannot be loaded into this Learner: {why}') from e
     return self
 
 @patch(as_prop=True)

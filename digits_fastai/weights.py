@@ -73,7 +73,8 @@ def _build(models, name, args, weights, file):
             model = models[name](**args)
         model.load_state_dict(weights)
     except (ArithmeticError,LookupError,NotImplementedError,RuntimeError,TypeError) as e:
-        raise ValueError(f'{file} is not {name} with {str(args)[:200]}: {str(e)[:300]}') from e
+        why = ' '.join(str(e).split()) # PyTorch's takes several lines
+        raise ValueError(f'{file} is not {name} with {str(args)[:200]}: {why[:300]}') from e
     return model.eval()
 
 # %% ../nbs/07b_weights.ipynb #61a484cd
