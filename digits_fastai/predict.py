@@ -10,16 +10,13 @@ import platform,warnings
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor,nn
+from torch import Tensor
 
 from .convolutions import conv_net
-from .dataloaders import DataLoaders
 from .images import image_files,load_images
 from .interpretation import ClassificationInterpretation,decode
 from .learner import Learner
@@ -34,29 +31,27 @@ def known_models()->dict: # functions that build models, by name
     return {f.__name__: f for f in (linear_model, simple_net, conv_net, make_cnn)}
 
 # %% ../nbs/09d_predict.ipynb #42b6ce9f
-_side = 28 # of the pictures that are read, pixels
-
 def as_pictures(
     x, # pictures: tensor or array, uint8 0 to 255 or float in [0,1], 0 is background; [N,28,28], [N,1,28,28] or [28,28]
 )->Tensor: # float32 in [0,1], on the CPU, [N,28,28]
     "Pictures in one form. TypeError, ValueError say what is wrong with them."
-    if not isinstance(x, (Tensor,np.ndarray)):
+    if isinstance(x, np.ndarray): x = torch.from_numpy(x.copy())
+    if not isinstance(x, Tensor):
         raise TypeError(f'a {type(x).__name__} was given: tensors and arrays are taken here, files by predict_files')
-    x = torch.as_tensor(np.array(x) if isinstance(x, np.ndarray) else x).detach().cpu()
+    x = x.detach().cpu()
     shape = list(x.shape)
     if x.ndim==4 and shape[1]==1: x = x[:,0]
     if x.ndim==2: x = x[None]
-    if x.shape[1:]!=(_side,_side) or x.ndim!=3:
-        raise ValueError(f'pictures of shape {shape} were given: [N,{_side},{_side}], [N,1,{_side},{_side}] or one, '
-                         f'[{_side},{_side}], are read. Others have to be made that size first')
+    if x.ndim!=3 or x.shape[1:]!=(28,28):
+        raise ValueError(f'pictures of shape {shape} were given: [N,28,28], [N,1,28,28] or one, [28,28], are read. '
+                         'Others have to be made that size first')
     if x.dtype==torch.uint8: return x.float()/255
     if not x.is_floating_point():
         raise ValueError(f'pictures of {str(x.dtype)[6:]} were given: uint8, 0 to 255, or floats, 0 to 1, are read')
-    x = x.float()
-    if len(x) and not (x.min()>=0 and x.max()<=1): # false for NaN, too
+    if not ((x>=0)&(x<=1)).all(): # NaN is neither
         raise ValueError(f'pictures with numbers from {x.min():.4g} to {x.max():.4g} were given: floats go from 0 (no '
                          'ink) to 1. Divide by 255, or give uint8')
-    return x
+    return x.float()
 
 # %% ../nbs/09d_predict.ipynb #2c494b8f
 class Reader:
@@ -66,24 +61,35 @@ class Reader:
         folder:Path, # where it came from
     ):
         "ValueError if the model takes no pictures of 28×28, or nobody knows what its outputs mean."
-        self.model,self.info,self.folder = learn.model.eval(),learn.exported,Path(folder)
-        self._act,form = activation_of(learn.loss_func),self.info.get('input')
-        self._shape,low,high = (form.get(k) if isinstance(form, dict) else None for k in ('shape','low','high'))
-        if self._shape not in ([_side**2], [_side,_side], [1,_side,_side], [3,_side,_side]):
-            raise ValueError(f'{folder} takes inputs of shape {self._shape}: only models that take one picture of '
-                             f'{_side}×{_side} can be used to read digits')
-        if not (all(isinstance(o, (int,float)) for o in (low,high)) and -.01<=low and high<=1.01):
-            raise ValueError(f'{folder} was tried on numbers from {low!s:.6} to {high!s:.6}: its loader normalized '
-                             'them, and the model does not. Put it into the model, with make_cnn(…, stats=…)')
-        n = self._probs(torch.zeros(1, _side, _side)).shape[1]
+        self.model = learn.model.eval()
+        self.info = learn.exported
+        self.folder = Path(folder)
+        self._act = activation_of(learn.loss_func)
+        self._shape = self._shape_of_inputs()
+        n = self._probs(torch.zeros(1,28,28)).shape[1]
         self.vocab = self.info.get('vocab') or [str(i) for i in range(n)]
         if len(self.vocab)!=n:
             raise ValueError(f'{folder} has {n} outputs, and the names {self.vocab}: export it with one for each')
 
+    def _shape_of_inputs(self):
+        form = self.info.get('input')
+        if not isinstance(form, dict): form = {}
+        shape,low,high = form.get('shape'),form.get('low'),form.get('high')
+        if shape not in ([784], [28,28], [1,28,28], [3,28,28]):
+            raise ValueError(f'{self.folder} takes inputs of shape {shape}: only models that take one picture of 28×28 '
+                             'can be used to read digits')
+        numbers = isinstance(low, float) and isinstance(high, float)
+        if not (numbers and -.01<=low and high<=1.01):
+            raise ValueError(f'{self.folder} was tried on numbers from {low!s:.6} to {high!s:.6}: its loader normalized '
+                             'them, and the model does not. Put it into the model, with make_cnn(…, stats=…)')
+        return shape
+
     @torch.no_grad()
     def _probs(self, x):
-        x = x.unsqueeze(1).expand(-1,3,-1,-1) if self._shape[0]==3 else x.reshape(-1, *self._shape)
-        return decode(self.model(x.to(next(self.model.parameters()).device)).float().cpu(), self._act)[0]
+        if self._shape[0]==3: x = x[:,None].expand(-1,3,-1,-1)
+        else: x = x.reshape(-1, *self._shape)
+        device = next(self.model.parameters()).device
+        return decode(self.model(x.to(device)).float().cpu(), self._act)[0]
 
     def __call__(self,
         x, # pictures, as for `as_pictures`
@@ -91,21 +97,26 @@ class Reader:
     )->Tensor: # probabilities, float32, on the CPU, [N,C], columns as in `vocab`
         "How probable each class is, for each picture. TypeError, ValueError."
         x = as_pictures(x)
-        return torch.cat([self._probs(b) for b in x.split(batch_size)]) if len(x) else torch.zeros(0, len(self.vocab))
+        if len(x)==0: return torch.zeros(0, len(self.vocab))
+        return torch.cat([self._probs(b) for b in x.split(batch_size)])
 
     def predict(self,
         x, # pictures, as for `as_pictures`
     )->list: # a dict for each: 'label', its 'probability', and all 'probabilities' by label; texts and floats
         "What each picture shows, in a form that can be written as JSON. TypeError, ValueError."
-        rows = [dict(zip(self.vocab, p)) for p in self(x).tolist()]
-        return [{'label': (best := max(p, key=p.get)), 'probability': p[best], 'probabilities': p} for p in rows]
+        rows = []
+        for row in self(x).tolist():
+            probs = dict(zip(self.vocab, row))
+            best = max(probs, key=probs.get)
+            rows.append({'label': best, 'probability': probs[best], 'probabilities': probs})
+        return rows
 
 def load_reader(
     folder:Path, # what `export` wrote
     models:dict=None, # functions that build models, by name; `known_models()` if None
 )->Reader: # on the CPU
     "An export, ready to read digits; nothing in the folder is run. ValueError, FileNotFoundError."
-    return Reader(load_learner(folder, known_models() if models is None else models), folder)
+    return Reader(load_learner(folder, models or known_models()), folder)
 
 # %% ../nbs/09d_predict.ipynb #bd8c5a6e
 def _size(file):
@@ -114,93 +125,75 @@ def _size(file):
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', Image.DecompressionBombWarning) # nothing will be decompressed
             with Image.open(file) as im: return im.size
-    except Exception: return _side,_side # a broken file makes Pillow raise nearly anything
+    except Exception: return 28,28 # a broken file makes Pillow raise nearly anything
 
-def _picture(source, invert):
-    "One picture, uint8 [28,28], of a file or a PIL image. ValueError, in words that go after its name."
-    drawn = isinstance(source, Image.Image)
-    if not drawn and not source.is_file(): raise ValueError('is no file' if source.exists() else 'is not there')
-    if (size := source.size if drawn else _size(source))!=(_side,_side):
-        raise ValueError(f'is {size[0]}×{size[1]} pixels: {_side}×{_side} are read. Make it that size first')
-    try:
-        with TemporaryDirectory() as tmp: # a PIL image is read as if it had been saved: one rule for all colours
-            if drawn: source.save(file := Path(tmp)/'it.png')
-            else: file = source
-            x = load_images([file])[0]
+def _picture(file, invert):
+    "One picture, uint8 [28,28], of a file. ValueError, in words that go after its name."
+    if file.is_dir(): raise ValueError('is a folder without images')
+    if not file.exists(): raise ValueError('is not there')
+    w,h = _size(file)
+    if (w,h)!=(28,28): raise ValueError(f'is {w}×{h} pixels: 28×28 are read. Make it that size first')
+    try: x = load_images([file])[0]
     except (OSError,ValueError) as e: raise ValueError(str(e).removeprefix(str(file)).strip(' .')) from None
     if x.min()==x.max(): raise ValueError('is empty: all of its pixels are equal')
     if invert: x = 255-x
-    if torch.cat([x[0], x[-1], x[1:-1,0], x[1:-1,-1]]).median()>127:
+    rim = torch.cat([x[0], x[-1], x[1:-1,0], x[1:-1,-1]])
+    if rim.median()>127:
         raise ValueError('has dark ink on a light ground, and MNIST has it the other way round: '
                          f'{"leave out" if invert else "say"} invert=True')
     return x
 
 def predict_files(
     reader, # a Reader, or the folder of an export
-    files, # image files, folders of them, PIL images: one, or a list
+    files, # image files and folders of them: one, or a list
     invert:bool=False, # is the ink dark and the ground light?
 )->list: # a dict for each picture, in order: its 'file', and either what `Reader.predict` says, or an 'error'
     "Read the digits in files. ValueError, FileNotFoundError for the export; for a file it is told, not raised."
     if not isinstance(reader, Reader): reader = load_reader(reader)
-    sources,rows,xs = [],[],[]
-    for o in [files] if isinstance(files, (str,Path,Image.Image)) else files:
-        o = o if isinstance(o, Image.Image) else Path(o)
-        if isinstance(o, Path) and o.is_dir(): sources += image_files(o) or [o]
-        else: sources.append(o)
-    for o in sources:
-        row = {'file': str(o) if isinstance(o, Path) else str(getattr(o, 'filename', '') or 'a PIL image')}
-        try:
-            if isinstance(o, Path) and o.is_dir(): raise ValueError('is a folder without images')
-            xs.append(_picture(o, invert))
-        except ValueError as e: row['error'] = str(e)
-        rows.append(row)
-    said = iter(reader.predict(torch.stack(xs)) if xs else [])
-    return [row if 'error' in row else {**row, **next(said)} for row in rows]
+    if isinstance(files, (str,Path)): files = [files]
+    rows,pictures = [],[]
+    for given in map(Path, files):
+        for file in (given.is_dir() and image_files(given)) or [given]:
+            row = {'file': str(file)}
+            rows.append(row)
+            try: pictures.append(_picture(file, invert))
+            except ValueError as e: row['error'] = str(e)
+    said = iter(reader.predict(torch.stack(pictures)) if pictures else [])
+    for row in rows:
+        if 'error' not in row: row.update(next(said))
+    return rows
 
 # %% ../nbs/09d_predict.ipynb #542fd908
-def _as_ours(learn):
-    "fastai's vision learner as a Learner of ours, and what make_cnn takes to build its model."
-    body,head = learn.model
-    norm = next((o for o in learn.dls.after_batch.fs if type(o).__name__=='Normalize'), None)
-    n_in = next(o for o in body.modules() if isinstance(o, nn.Conv2d)).in_channels
-    drop = next((o.p for o in reversed(head) if isinstance(o, nn.Dropout)), 0.)
-    stats = [o.flatten().tolist() for o in (norm.mean,norm.std)] if norm else [[0.]*n_in,[1.]*n_in]
-    args = dict(arch=learn.arch.__name__, n_out=learn.dls.c, n_in=n_in, ps=drop, stats=stats)
-    model = make_cnn(**args)
-    model.load_state_dict(learn.model.state_dict())
-    ds = learn.dls.valid_ds
-    valid = load_images(ds.items)[:,None].float()/255,torch.tensor([int(o) for o in ds.tls[1]])
-    path = learn.dls.train_ds.items[0].parents[2]
-    dls = DataLoaders.from_tensors(valid, valid, vocab=list(learn.dls.vocab), path=path)
-    dls.train = learn.dls.train
-    return Learner(dls, model, F.cross_entropy),args
-
 def _by_class(learn):
     "A table in Markdown: how well each class is read."
-    i = ClassificationInterpretation.from_learner(learn)
+    interp = ClassificationInterpretation.from_learner(learn)
     rows = ['| class | pictures | read rightly | most often taken for |', '|---|---|---|---|']
-    for name,row,c in zip(i.vocab, i.confusion_matrix(), range(len(i.vocab))):
-        n,wrong = row.sum(),[k if j!=c else 0 for j,k in enumerate(row)]
-        other = f'{i.vocab[int(np.argmax(wrong))]}, {max(wrong)} times' if max(wrong) else ''
-        rows.append(f'| {name} | {n:,} | {row[c]/n if n else float("nan"):.4f} | {other} |')
-    return '\n'.join([*rows, f'| all | {len(i.targs):,} | {(i.decoded==i.targs).float().mean():.4f} | |'])
+    for i,(name,counts) in enumerate(zip(interp.vocab, interp.confusion_matrix())):
+        share = counts[i]/max(1, counts.sum())
+        wrong = np.where(np.arange(len(counts))==i, 0, counts)
+        other = f'{interp.vocab[wrong.argmax()]}, {wrong.max()} times' if wrong.any() else ''
+        rows.append(f'| {name} | {counts.sum():,} | {share:.4f} | {other} |')
+    right = (interp.decoded==interp.targs).float().mean()
+    return '\n'.join([*rows, f'| all | {len(interp.targs):,} | {right:.4f} | |'])
 
 def export_reader(
-    learn, # a Learner of ours, or what fastai's `vision_learner` and `resnet18_learner` (chapter 09) give, trained
+    learn:Learner, # trained
     folder:Path, # the folder to make, for `load_reader`
-    name:str='make_cnn', # the model's name in `known_models()`; for fastai's it is this one
-    args:dict=None, # what it is called with; for fastai's it is found out
+    name:str='make_cnn', # the model's name in `known_models()`
+    args:dict=None, # what it is called with
     data:str=None, # what it was trained on; the folder's name if None
     about:str='', # what it is for, and what it can't do
 )->Path: # the folder
     "`export` with a card that says what was learned from, and how well each class is read. ValueError, TypeError."
-    if hasattr(learn, 'arch'): learn,args = _as_ours(learn)
-    path,n = learn.dls.path,len(getattr(learn.dls.train, 'dataset', ()))
-    made = {o: version(o) for o in ('fastai','torch','torchvision')} | {'Python': platform.python_version()}
+    if not isinstance(learn, Learner):
+        raise TypeError(f'a {type(learn).__module__}.{type(learn).__name__} was given. Of a fastai net make one of ours: '
+                        'make_cnn(…), load_state_dict with its weights, and a Learner of digits_fastai')
+    n = len(getattr(learn.dls.train, 'dataset', ()))
+    versions = ', '.join(f'{o} {version(o)}' for o in ('fastai','torch','torchvision'))
     text = f"""{about or 'It reads handwritten digits.'}
 
-Trained on {data or Path(path).resolve().name}, {n:,} pictures; exported on {date.today()}, with
-{', '.join(f'{k} {v}' for k,v in made.items())}. On the validation set:
+Trained on {data or Path(learn.dls.path).resolve().name}, {n:,} pictures; exported on {date.today()}, with
+{versions}, Python {platform.python_version()}. On the validation set:
 
 {_by_class(learn)}"""
     return learn.export(folder, name, known_models(), args, text)

@@ -16,8 +16,8 @@ from torch import Tensor,nn
 
 from .convolutions import Pictures,conv_block,quick_adam,quick_cycle,windows
 from .events import Callback
+from .ladder import Recipe
 from .learner import Learner
-from .losses import accuracy
 from .ten_digits import TenDigits
 
 # %% ../nbs/10c_seconds.ipynb #22c1fb65
@@ -67,11 +67,14 @@ class Portion:
     ):
         "ValueError unless `epochs` is more than 0."
         if not epochs>0: raise ValueError(f'epochs={epochs} was given: more than 0, please; 0.5 is half a walk')
-        self.dl,self.n = dl,max(1, round(epochs*len(dl))) if len(dl) else 0
+        self.dl = dl
+        self.n = max(1, round(epochs*len(dl))) if len(dl) else 0
 
     dataset = property(lambda self: self.dl.dataset)
     def __len__(self): return self.n
-    def __iter__(self): return islice(chain.from_iterable(repeat(self.dl)), self.n)
+    def __iter__(self):
+        walks = chain.from_iterable(repeat(self.dl))
+        return islice(walks, self.n)
 
 # %% ../nbs/10c_seconds.ipynb #784d005d
 class SecondLook(nn.Module):
@@ -102,15 +105,28 @@ class FastRecipe:
     smoothing:float=.1 # share of the certainty that is spread over all classes, 0 to 1
     second_look:bool=False # once trained, look at each picture in five places?
 
-fast_recipes = {'3s': FastRecipe((8,16,48), .75, .02, 1), '12s': FastRecipe((8,32,64), 2, .02, 1),
-                '60s': FastRecipe((16,64,128), 4, .01, 1, second_look=True)}
+    def net(self,
+        n_out:int, # outputs, one a class
+    )->nn.Module: # takes float [B,1,28,28] or [B,784], gives raw outputs [B,n_out]
+        "A new model."
+        net = fast_net(n_out, self.widths)
+        return SecondLook(net) if self.second_look else net
+
+fast_recipes = {
+    '3s': FastRecipe((8,16,48), .75, .02, 1),
+    '12s': FastRecipe((8,32,64), 2, .02, 1),
+    '60s': FastRecipe((16,64,128), 4, .01, 1, second_look=True)}
 
 class Stopwatch(Callback):
     "How long the training took, without validation: `secs` by the clock, `cpu_secs` of all cores together."
     order = 55 # after the Recorder, which waits for the last batch if a GPU is still at it
-    def before_train(self): self.started = time.perf_counter(),time.process_time()
+    def before_train(self):
+        self.start = time.perf_counter()
+        self.cpu_start = time.process_time()
+
     def after_train(self):
-        self.secs,self.cpu_secs = (t-t0 for t,t0 in zip((time.perf_counter(),time.process_time()), self.started))
+        self.secs = time.perf_counter()-self.start
+        self.cpu_secs = time.process_time()-self.cpu_start
 
 def train_fast(
     data:TenDigits, # the pictures; from `ten_digits(path, valid_pct=None)` to train on all and read the test set
@@ -124,10 +140,9 @@ def train_fast(
             raise ValueError(f'no recipe is called {recipe!r}; there are {list(fast_recipes)}')
         recipe = fast_recipes[recipe]
     torch.manual_seed(seed)
-    dls = data.dls(recipe.batch_size)
-    dls.train = Portion(dls.train, recipe.epochs)
-    model,loss = fast_net(len(data.classes), recipe.widths),nn.CrossEntropyLoss(label_smoothing=recipe.smoothing)
-    if recipe.second_look: model = SecondLook(model)
-    learn = Learner(dls, model, loss, quick_adam, metrics=accuracy, cbs=[Stopwatch(), Shift(recipe.shift)])
-    with learn.no_bar(), learn.no_logging(), learn.added_cbs(cbs): quick_cycle(learn, lr=recipe.lr)
+    loss = nn.CrossEntropyLoss(label_smoothing=recipe.smoothing)
+    one_cycle = Recipe(recipe.net, 1, recipe.lr, loss, quick_adam, quick_cycle)
+    learn = one_cycle.learner(data, recipe.batch_size, cbs=[Stopwatch(), Shift(recipe.shift)])
+    learn.dls.train = Portion(learn.dls.train, recipe.epochs)
+    with learn.no_bar(), learn.no_logging(), learn.added_cbs(cbs): one_cycle.train(learn)
     return learn

