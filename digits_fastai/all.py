@@ -53,11 +53,10 @@ __all__ = ['URLs', 'cache_folder', 'path_stats', 'DownloadError', 'verify', 'dow
 from .download import (
     URLs,cache_folder,path_stats,DownloadError,verify,download,untar_data,is_standin,standin_path,
     digits_path,mnist_only,ArchiveError,unpack)
-from .images import image_files,load_images,load_folder,part_folder,show_image,show_images
-from .formats import read_idx,write_idx,mnist_arrays,idx_to_csv,read_csv,contact_sheet
-from .convert import forms,digit_arrays,convert_folder
+from .images import image_files,load_images,load_folder,part_folder,show_image,show_images,plot_function,gv
+from .formats import (read_idx,write_idx,mnist_arrays,idx_to_csv,read_csv,contact_sheet,
+    forms,digit_arrays,convert_folder)
 from .baseline import mean_digits,l1_distance,mse_distance,rmse_distance,NearestMean,class_accuracies
-from .drawing import plot_function,gv
 from .dataloaders import (
     Dataset,BatchSampler,collate,DataLoader,default_device,to_device,in_order,random_split,DataLoaders)
 from .randomness import set_seed,random_states,set_random_states,no_random
