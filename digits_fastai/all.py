@@ -38,12 +38,12 @@ __all__ = ['URLs', 'cache_folder', 'path_stats', 'DownloadError', 'verify', 'dow
            'Finding', 'Report', 'check_dataset', 'check_dataloader', 'check_loss', 'check_metric', 'check_optimizer',
            'check_learner', 'check_untar', 'check_conv', 'affine', 'augment', 'Augment', 'seed_spread', 'difference',
            'plot_spread', 'stratified_folds', 'check_folds', 'cross_validate', 'code_version', 'Experiment', 'compare',
-           'plot_runs', 'grid', 'search', 'quick_models', 'redraw', 'to_grey', 'to_ink', 'crop_ink', 'fit_box',
-           'centre_mass', 'prepare', 'MeanModel', 'page_models', 'train_quick', 'models_folder', 'quick_readers',
-           'read_drawing', 'evaluate', 'share', 'Shares', 'all_sum', 'sync_norm', 'Distributed', 'is_main',
-           'distributed', 'MappedDataset', 'mapped_folder', 'shard_samples', 'index_shards', 'write_shards',
-           'shuffle_window', 'ShardLoader', 'np', 'pd', 'plt', 'matplotlib', 'torch', 'nn', 'F', 'string', 'random',
-           'math', 'CategoryBlock', 'CrossEntropyLossFlat', 'DataBlock', 'GrandparentSplitter', 'Image', 'ImageBlock',
+           'plot_runs', 'search', 'quick_models', 'redraw', 'to_grey', 'to_ink', 'crop_ink', 'fit_box', 'centre_mass',
+           'prepare', 'MeanModel', 'page_models', 'train_quick', 'models_folder', 'quick_readers', 'read_drawing',
+           'evaluate', 'share', 'Shares', 'all_sum', 'sync_norm', 'Distributed', 'is_main', 'distributed',
+           'MappedDataset', 'mapped_folder', 'shard_samples', 'index_shards', 'write_shards', 'shuffle_window',
+           'ShardLoader', 'np', 'pd', 'plt', 'matplotlib', 'torch', 'nn', 'F', 'string', 'random', 'math',
+           'CategoryBlock', 'CrossEntropyLossFlat', 'DataBlock', 'GrandparentSplitter', 'Image', 'ImageBlock',
            'ImageDataLoaders', 'L', 'PILImage', 'PILImageBW', 'Path', 'Resize', 'array', 'aug_transforms',
            'cnn_learner', 'error_rate', 'expect_fail', 'first', 'get_image_files', 'itemgetter', 'models',
            'parent_label', 'partial', 'patch', 'resnet18', 'resnet34', 'store_attr', 'tensor', 'test_close', 'test_eq',
@@ -103,9 +103,9 @@ from .check import (
     kinds,kind_of,find_pieces,check_piece,check_file,grade,Finding,Report,check_dataset,check_dataloader,
     check_loss,check_metric,check_optimizer,check_learner,check_untar,check_conv)
 from .augment import affine,augment,Augment
-from .experiments import (
+from digits_fastai.experiments import (
     seed_spread,difference,plot_spread,stratified_folds,check_folds,cross_validate,code_version,Experiment,
-    compare,plot_runs,grid,search)
+    compare,plot_runs,search)
 from .draw import (
     quick_models,redraw,to_grey,to_ink,crop_ink,fit_box,centre_mass,prepare,MeanModel,page_models,
     train_quick,models_folder,quick_readers,read_drawing,evaluate)
@@ -182,7 +182,7 @@ _all_ = [
     'grade', 'Finding', 'Report', 'check_dataset', 'check_dataloader', 'check_loss', 'check_metric',
     'check_optimizer', 'check_learner', 'check_untar', 'check_conv', 'affine', 'augment', 'Augment', 'seed_spread',
     'difference', 'plot_spread', 'stratified_folds', 'check_folds', 'cross_validate', 'code_version', 'Experiment',
-    'compare', 'plot_runs', 'grid', 'search', 'quick_models', 'redraw', 'to_grey', 'to_ink', 'crop_ink', 'fit_box',
+    'compare', 'plot_runs', 'search', 'quick_models', 'redraw', 'to_grey', 'to_ink', 'crop_ink', 'fit_box',
     'centre_mass', 'prepare', 'MeanModel', 'page_models', 'train_quick', 'models_folder', 'quick_readers',
     'read_drawing', 'evaluate', 'share', 'Shares', 'all_sum', 'sync_norm', 'Distributed', 'is_main', 'distributed',
     'MappedDataset', 'mapped_folder', 'shard_samples', 'index_shards', 'write_shards', 'shuffle_window',

@@ -4,11 +4,10 @@
 
 # %% auto #0
 __all__ = ['seed_spread', 'difference', 'plot_spread', 'stratified_folds', 'check_folds', 'cross_validate', 'code_version',
-           'Experiment', 'compare', 'plot_runs', 'grid', 'search']
+           'Experiment', 'compare', 'plot_runs', 'search']
 
 # %% ../nbs/12_experiments.ipynb #5720c001
 import io,json,subprocess,time
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +22,14 @@ from .weights import write_whole
 
 # %% ../nbs/12_experiments.ipynb #44a1575c
 def _figures(res):
-    if hasattr(res, 'recorder'): res = dict(zip(list(res.recorder.metric_names)[1:-1], res.recorder.values[-1]))
+    "What one run gave, as a dict."
+    if hasattr(res, 'recorder'): return dict(zip(list(res.recorder.metric_names)[1:-1], res.recorder.values[-1]))
     return dict(res) if isinstance(res, dict) else {'value': float(res)}
 
 _last = ['mean','spread']
 
-def _with_spread(rows, index): # a table of runs, and below them their mean and their standard deviation
+def _with_spread(rows, index):
+    "A table of runs, and below them their mean and their standard deviation."
     import pandas as pd
     runs = pd.DataFrame(rows).set_index(index)
     return pd.concat([runs, runs.agg(['mean','std']).set_axis(_last)]).rename_axis(index)
@@ -48,7 +49,8 @@ def seed_spread(
     return _with_spread(rows, 'seed')
 
 # %% ../nbs/12_experiments.ipynb #d5db0db0
-def _runs(figures, column='accuracy'): # the runs themselves, as float64
+def _runs(figures, column='accuracy'):
+    "The runs themselves, as float64."
     if hasattr(figures, 'columns'): figures = figures[column]
     if hasattr(figures, 'drop'): figures = figures.drop(_last, errors='ignore')
     return torch.from_numpy(np.array(figures, dtype=float))
@@ -65,11 +67,14 @@ def difference(
     a,b = (_runs(o, column) for o in (a,b))
     if min(len(a), len(b))<2 or paired and len(a)!=len(b):
         raise ValueError(f'{len(a)} and {len(b)} runs were given: 2 or more each are needed, as many of both if paired')
-    if paired: a,b = a-b,a.new_zeros(2)
-    parts = [(o.var()/len(o), len(o)-1) for o in (a,b)]
-    var = sum(v for v,_ in parts)
-    df = var**2/sum(v**2/n for v,n in parts) if var>0 else torch.tensor(1.)
-    return (a.mean()-b.mean()).item(),(t.ppf((1+confidence)/2, df.item())*var.sqrt()).item()
+    apart = (a.mean()-b.mean()).item()
+    if paired:
+        var,df = (a-b).var()/len(a),len(a)-1
+    else:
+        va,vb = a.var()/len(a),b.var()/len(b) # how far each mean wanders
+        var = va+vb
+        df = (var**2/(va**2/(len(a)-1) + vb**2/(len(b)-1))).item() if var>0 else 1
+    return apart,(t.ppf((1+confidence)/2, df)*var.sqrt()).item()
 
 # %% ../nbs/12_experiments.ipynb #a6f3d95b
 def plot_spread(
@@ -81,18 +86,22 @@ def plot_spread(
     "Mean and spread as bars, and each run as a dot: along x if the names are numbers, else one below the other."
     import matplotlib.pyplot as plt
     runs = {k: _runs(v, column) for k,v in results.items()}
-    mean,std = ([getattr(v, f)().item() for v in runs.values()] for f in ('mean','std'))
-    numbers = all(isinstance(k, (int,float)) for k in runs)
-    ax = ax or plt.subplots(figsize=(5,2.8) if numbers else (5,.6+.35*len(runs)))[1]
-    where = list(runs) if numbers else list(range(len(runs)))
-    dots = [(p,v.item()) for p,vs in zip(where, runs.values()) for v in vs]
-    bars = ax.errorbar(where, mean, yerr=std, fmt='.-', capsize=3, label=label) if numbers else \
-        ax.errorbar(mean, where, xerr=std, fmt='o', capsize=4)
-    ax.scatter(*zip(*(o if numbers else o[::-1] for o in dots)), s=9, alpha=.6, color=bars[0].get_color())
-    (ax.set_ylabel if numbers else ax.set_xlabel)(column)
-    if not numbers:
-        ax.set_yticks(where, list(runs))
-        ax.set_ylim(len(runs)-.5, -.5)
+    mean = [v.mean().item() for v in runs.values()]
+    std = [v.std().item() for v in runs.values()]
+    names,figures = list(runs),torch.cat(list(runs.values()))
+    places = torch.arange(len(runs)).repeat_interleave(torch.tensor([len(v) for v in runs.values()]))
+    if all(isinstance(o, (int,float)) for o in names):
+        ax = ax or plt.subplots(figsize=(5,2.8))[1]
+        bars = ax.errorbar(names, mean, yerr=std, fmt='.-', capsize=3, label=label)
+        ax.scatter([names[i] for i in places], figures, s=9, alpha=.6, color=bars[0].get_color())
+        ax.set_ylabel(column)
+    else:
+        ax = ax or plt.subplots(figsize=(5,.6+.35*len(runs)))[1]
+        bars = ax.errorbar(mean, range(len(names)), xerr=std, fmt='o', capsize=4)
+        ax.scatter(figures, places, s=9, alpha=.6, color=bars[0].get_color())
+        ax.set_xlabel(column)
+        ax.set_yticks(range(len(names)), names)
+        ax.set_ylim(len(names)-.5, -.5)
     return ax
 
 # %% ../nbs/12_experiments.ipynb #53f7a495
@@ -104,7 +113,7 @@ def stratified_folds(
     "Every item validates once; each fold has its share of each class. ValueError. Source: sklearn's `StratifiedKFold`."
     from sklearn.model_selection import StratifiedKFold
     deal = StratifiedKFold(k, shuffle=True, random_state=seed).split(np.zeros(len(y)), y.numpy())
-    return [tuple(map(torch.from_numpy, o)) for o in deal]
+    return [(torch.from_numpy(train), torch.from_numpy(valid)) for train,valid in deal]
 
 def check_folds(
     folds:list, # pairs of indices: to train with, to validate with
@@ -134,12 +143,14 @@ def cross_validate(
     folds:list=None, # folds of your own, pairs of indices; stratified ones if None
 ): # a DataFrame with a row a fold, then `mean` and `spread` (the standard deviation, k-1)
     "Train k times; another part validates each time. ValueError for folds that leak."
-    rows,folds = [],stratified_folds(data.y, k, seed) if folds is None else folds
+    if folds is None: folds = stratified_folds(data.y, k, seed)
     check_folds(folds, data.x)
+    rows = []
     with no_random():
-        for i,parts in enumerate(folds):
+        for i,(train,valid) in enumerate(folds):
             set_seed(seed)
-            dls = DataLoaders.from_tensors(*((data.x[o],data.y[o]) for o in parts), batch_size=batch_size)
+            dls = DataLoaders.from_tensors((data.x[train],data.y[train]), (data.x[valid],data.y[valid]),
+                                           batch_size=batch_size)
             learn = make_learner(dls)
             with learn.no_bar(), learn.no_logging(): getattr(learn, fit)(epochs, lr)
             rows.append({'fold': i, **_figures(learn)})
@@ -181,14 +192,15 @@ class Experiment(CSVLog):
 
     def _save_note(self): write_whole(self.file.with_name('run.json'), json.dumps(self.note, indent=1).encode())
     def _close(self, kind, e, trace):
-        status = 'done' if kind is None else 'interrupted' if kind is KeyboardInterrupt else f'failed: {kind.__name__}'
-        values = self.recorder.values[-1:] # none if not one epoch was done
-        metrics = dict(zip(list(self.recorder.metric_names)[1:-1], values[0])) if values else {}
+        if kind is None: status = 'done'
+        else: status = 'interrupted' if kind is KeyboardInterrupt else f'failed: {kind.__name__}'
+        metrics = _figures(self.learn) if self.recorder.values else {} # not one epoch was done
         self.note.update(status=status, seconds=round(time.time()-self.started, 2), metrics=metrics)
         self._save_note()
 
 # %% ../nbs/12_experiments.ipynb #7b100aab
-def _read(runs): # name, note and history of each run
+def _read_runs(runs):
+    "Name, note and history of each run."
     import pandas as pd
     if isinstance(runs, (str,Path)): runs = sorted(o.parent for o in Path(runs).glob('*/run.json'))
     if not runs: raise ValueError('there are no runs: give a folder with a folder for each run, or a list of those')
@@ -202,14 +214,17 @@ def compare(
 ): # a DataFrame with a row a run: settings that differ, epochs, last figures, seconds, status, commit
     "What differs, and what came of it. ValueError if there are no runs; FileNotFoundError."
     import pandas as pd
-    found = list(_read(runs))
-    configs = [note['config'] for _,note,_ in found]
-    names = [k for k in dict.fromkeys(k for c in configs for k in c) if k not in ('versions','n_trainable')]
-    differ = [k for k in names if len({str(c.get(k)) for c in configs})>1]
-    rows = [{**{k: note['config'].get(k) for k in differ}, 'epochs': len(h),
-             **(h.iloc[-1].drop(['epoch','time']) if len(h) else {}), 'seconds': note['seconds'],
-             'status': note['status'], 'commit': (note['code']['commit'] or '')[:7]} for _,note,h in found]
-    return pd.DataFrame(rows, index=[name for name,*_ in found])
+    found = list(_read_runs(runs))
+    settings = pd.DataFrame([note['config'] for _,note,_ in found], dtype=object)
+    settings = settings.drop(columns=['versions','n_trainable'], errors='ignore')
+    settings = settings.loc[:, settings.astype(str).nunique()>1] # those that are not the same in all runs
+    rows = []
+    for _,note,history in found:
+        last = history.iloc[-1].drop(['epoch','time']) if len(history) else {}
+        rows.append({'epochs': len(history), **last, 'seconds': note['seconds'], 'status': note['status'],
+                     'commit': (note['code']['commit'] or '')[:7]})
+    table = pd.concat([settings.infer_objects(), pd.DataFrame(rows)], axis=1)
+    return table.set_axis([name for name,*_ in found])
 
 def plot_runs(
     runs, # a folder with a folder for each run, or a list of such folders
@@ -219,28 +234,23 @@ def plot_runs(
     "One line a run, epoch by epoch. ValueError if there are no runs; KeyError if they have no such column."
     import matplotlib.pyplot as plt
     ax = ax or plt.subplots(figsize=(5,2.8))[1]
-    for name,_,h in _read(runs):
+    for name,_,h in _read_runs(runs):
         if len(h): ax.plot(h['epoch'], h[column], '.-', label=name)
     ax.set(xlabel='epoch', ylabel=column)
     ax.legend(fontsize=8)
     return ax
 
 # %% ../nbs/12_experiments.ipynb #90ac7120
-def grid(
-    **choices, # for each name, a list of values
-)->list: # dicts, one for each combination; the last name changes fastest
-    "All combinations."
-    return [dict(zip(choices, o)) for o in product(*choices.values())]
-
 def search(
     run, # function that takes a configuration's items by name, trains, gives figures: a dict, a Learner, or a number
-    configs:list, # dicts of what to try, all with the same names; numbers, texts, True, False or None
+    configs, # dicts of what to try, all with the same names: a list, or scikit-learn's `ParameterGrid`
     log:Path, # CSV file, a row a run; what is in it already isn't run again
     on_row=None, # called with each new row (a dict) as soon as it is written
 ): # a DataFrame with a row for each of `configs`, in their order: settings, figures, seconds
     "Try them all, and lose nothing if stopped. ValueError if names differ, among `configs` or from those in the log."
     import pandas as pd
-    names,log = list(configs[0]) if configs else [],Path(log)
+    log,configs = Path(log),list(configs)
+    names = list(configs[0]) if configs else []
     if not names or any(set(c)!=set(names) for c in configs):
         raise ValueError(f'configurations with the same names are needed, as {names}; one has others, or there is none')
     rows = pd.read_csv(log, dtype=str, keep_default_na=False).to_dict('records') if log.exists() else []
@@ -252,7 +262,8 @@ def search(
         for c in configs:
             if key(c) in done: continue
             start = time.perf_counter()
-            row = done[key(c)] = {**c, **_figures(run(**c)), 'seconds': round(time.perf_counter()-start, 2)}
+            row = {**c, **_figures(run(**c)), 'seconds': round(time.perf_counter()-start, 2)}
+            done[key(c)] = row
             write_whole(log, text(list(done.values())).encode())
             if on_row: on_row(row)
     return pd.read_csv(io.StringIO(text([done[key(c)] for c in configs]))) # as from the file, whoever ran it
