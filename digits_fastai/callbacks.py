@@ -16,9 +16,12 @@ from .events import Callback,CancelBatchException,CancelStepException,Recorder
 from .optimizer import get_hyper,opt_lr
 
 # %% ../nbs/07_callbacks.ipynb #f56b7ff0
-def _complete(rec): # rows in which nothing was called off, with their epochs and how many batches there were by then
-    rows = zip(getattr(rec, 'iters', []), getattr(rec, 'values', []))
-    return [(i,it,row) for i,(it,row) in enumerate(rows) if len(row)==len(rec.metric_names)-2 and None not in row]
+def _complete(rec):
+    "The rows in which nothing was called off, each with its epoch and how many batches there were by then."
+    rows = []
+    for i,(it,row) in enumerate(zip(getattr(rec, 'iters', []), getattr(rec, 'values', []))):
+        if len(row)==len(rec.metric_names)-2 and None not in row: rows.append((i,it,row))
+    return rows
 
 @patch
 def plot_loss(self:Recorder,
@@ -34,8 +37,10 @@ def plot_loss(self:Recorder,
     if len(losses)<=skip_start:
         raise ValueError(f'{len(losses)} batches were recorded, skip_start={skip_start}: Fit first, or skip fewer')
     ax = ax or plt.gca()
-    (ax.loglog if log else ax.plot)(range(skip_start, len(losses)), losses[skip_start:], label='train')
-    for it in self.iters if show_epochs else []: ax.axvline(it, color='grey', ls=':')
+    ax.plot(range(skip_start, len(losses)), losses[skip_start:], label='train')
+    if log: ax.set(xscale='log', yscale='log')
+    if show_epochs:
+        for it in self.iters: ax.axvline(it, color='grey', ls=':')
     ax.set(xlabel='steps', ylabel='loss', title='learning curve')
     if with_valid:
         points = [(it,row[1]) for _,it,row in _complete(self) if it>=skip_start]
@@ -53,12 +58,15 @@ def plot_metrics(self:Recorder,
     rows = _complete(self)
     if not rows: raise ValueError('no whole epoch was recorded: nothing to draw. Fit for at least one')
     names = self.metric_names[1:-1]
-    panels = [('loss',[0,1]), *((o,[i]) for i,o in enumerate(names[2:], 2))]
-    ncols,nrows = min(ncols, len(panels)),-(-len(panels)//ncols)
+    panels = {'loss': [0,1]} # which columns are drawn together
+    for c,name in enumerate(names[2:], 2): panels[name] = [c]
+    ncols = min(ncols, len(panels))
+    nrows = -(-len(panels)//ncols)
     fig,axs = plt.subplots(nrows, ncols, figsize=figsize or (3.5*ncols,2.4*nrows), squeeze=False)
     for ax in axs.flat[len(panels):]: ax.axis('off')
-    for ax,(title,cols) in zip(axs.flat, panels):
-        for c in cols: ax.plot([i for i,_,_ in rows], [float(row[c]) for *_,row in rows], '.-', label=names[c])
+    epochs = [i for i,_,_ in rows]
+    for ax,(title,columns) in zip(axs.flat, panels.items()):
+        for c in columns: ax.plot(epochs, [float(row[c]) for _,_,row in rows], '.-', label=names[c])
         ax.set(title=title, xlabel='epoch')
         ax.xaxis.get_major_locator().set_params(integer=True)
     axs[0,0].legend()
@@ -99,9 +107,10 @@ class ShapeGuard(Callback):
     def after_pred(self):
         self._show('prediction', self.pred)
         self._show('target', self.yb)
-        pair = self.pred,*self.yb
-        if not self.check or len(pair)!=2 or not all(isinstance(o, Tensor) for o in pair) or self.check(*pair): return
-        p,t = list(self.pred.shape),list(self.yb[0].shape)
+        if not self.check or len(self.yb)!=1: return
+        pred,targ = self.pred,self.yb[0]
+        if not isinstance(pred, Tensor) or not isinstance(targ, Tensor) or self.check(pred, targ): return
+        p,t = list(pred.shape),list(targ.shape)
         try: meet = f'a loss may stretch both to {list(torch.broadcast_shapes(p, t))}, and compare each with all'
         except RuntimeError: meet = 'no loss can compare them'
         fix = f'targets.unsqueeze(1) gives {p}' if p==[*t,1] else 'make the two one shape'
@@ -159,13 +168,18 @@ class StepGuard(Callback):
     def after_step(self):
         if self.old is None: return
         stuck = [(name, why) for name,p,old,why in self.old if torch.equal(p, old)]
-        n,self.old,self.waiting = len(self.old),None,False
+        n = len(self.old)
+        self.old = None
+        self.waiting = False
         if len(stuck)==n and not any(why for _,why in stuck):
             raise RuntimeError(f'no parameter moved: the gradients are 0, or too small for lr={opt_lr(self.opt)}')
-        bad = {o: [name for name,why in stuck if why==o and not name.startswith(self.allow)] for o in _reasons}
-        if not any(bad.values()): return
-        raise RuntimeError(f'after the first step {sum(map(len, bad.values()))} of {n} parameters are as they were. ' +
-                           '; '.join(f'{", ".join(o)}: {why} ({_reasons[why]})' for why,o in bad.items() if o))
+        bad = [(name, why) for name,why in stuck if why and not name.startswith(self.allow)]
+        if not bad: return
+        said = []
+        for reason,advice in _reasons.items():
+            names = ', '.join(name for name,why in bad if why==reason)
+            if names: said.append(f'{names}: {reason} ({advice})')
+        raise RuntimeError(f'after the first step {len(bad)} of {n} parameters are as they were. {"; ".join(said)}')
 
 # %% ../nbs/07_callbacks.ipynb #cc31029a
 def _finite(ts): return all(t.isfinite().all() for t in ts if isinstance(t, Tensor) and t.is_floating_point())

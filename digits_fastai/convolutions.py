@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor,nn
 
+from .inspection import untouched
 from .learner import Learner
 from .optimizer import Adam
 import digits_fastai.schedules # hangs fit_one_cycle on the Learner
@@ -194,16 +195,12 @@ def activations(
     "What happens to a batch on its way through, in evaluation. TypeError if the model is no nn.Sequential."
     if not isinstance(model, nn.Sequential):
         raise TypeError(f'a {type(model).__name__} was given: only of nn.Sequential is it known what comes after what')
-    modes,res = [(m, m.training) for m in model.modules()],{}
+    res = {}
     x = x.to(next(model.parameters(), x).device)
-    try:
-        model.eval()
-        with torch.no_grad():
-            for name,layer in model.named_children():
-                x = layer(x)
-                res[name] = x.cpu().clone()
-    finally:
-        for m,training in modes: m.training = training
+    with untouched(model):
+        for name,layer in model.named_children():
+            x = layer(x)
+            res[name] = x.cpu().clone()
     return res
 
 # %% ../nbs/08b_convolutions.ipynb #8cfd50f7

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor,nn
 
 from .images import show_images
-from .inspection import Hook
+from .inspection import Hook,untouched
 
 # %% ../nbs/09c_gradcam.ipynb #5ba1a968
 def _scores(model, out, target):
@@ -26,13 +26,9 @@ def saliency(
     target=None, # class to ask for: a number, or one a picture, int64 [B]; what the model says if None
 )->Tensor: # float [B,H,W], 0 or more
     "How much each pixel moves the output for a class. Source: Simonyan, Vedaldi, Zisserman (2013)."
-    modes = [(m, m.training) for m in model.modules()]
-    try:
-        with torch.enable_grad():
-            x = x.detach().clone().requires_grad_()
-            grad, = torch.autograd.grad(_scores(model, model.eval()(x), target), x)
-    finally:
-        for m,was in modes: m.training = was
+    with untouched(model), torch.enable_grad():
+        x = x.detach().clone().requires_grad_()
+        grad, = torch.autograd.grad(_scores(model, model(x), target), x)
     return grad.abs().amax(1)
 
 # %% ../nbs/09c_gradcam.ipynb #9942c9ff
@@ -54,19 +50,14 @@ def grad_cam(
     layer:nn.Module=None, # whose feature maps to weigh; if None the last in `make_cnn`'s body with more than one place
 )->Tensor: # float [B,h,w], 0 or more, as large as the layer's maps
     "Where a net finds what speaks for a class. ValueError. Source: Selvaraju and others (2016)."
-    modes = [(m, m.training) for m in model.modules()]
-    try:
-        model.eval()
-        layer = _last_map(model, x) if layer is None else layer
-        with torch.enable_grad(), Hook(layer, lambda m,i,o: o, detach=False) as hook:
-            out = model(x.detach().requires_grad_())
-            maps = hook.stored
-            if maps is None or maps.ndim!=4:
-                raise ValueError(f'{type(layer).__name__} was given: a layer of this model that makes feature maps '
-                                 '[B,C,h,w] is needed')
-            weights, = torch.autograd.grad(_scores(model, out, target), maps)
-    finally:
-        for m,was in modes: m.training = was
+    with untouched(model), torch.enable_grad():
+        if layer is None: layer = _last_map(model, x)
+        with Hook(layer, lambda m,i,o: o, detach=False) as hook: out = model(x.detach().requires_grad_())
+        maps = hook.stored
+        if maps is None or maps.ndim!=4:
+            raise ValueError(f'{type(layer).__name__} was given: a layer of this model that makes feature maps '
+                             '[B,C,h,w] is needed')
+        weights, = torch.autograd.grad(_scores(model, out, target), maps)
     return (weights.mean((2,3), keepdim=True)*maps).sum(1).clamp_min(0).detach()
 
 # %% ../nbs/09c_gradcam.ipynb #a41339e6

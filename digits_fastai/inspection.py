@@ -105,8 +105,9 @@ def untouched(
 def _shape(o):
     if isinstance(o, Tensor): return list(o.shape)
     if o is None: return 'never called'
-    if isinstance(o, dict): return _shape(list(o.values()))
-    return (_shape(o[0]) if len(o)==1 else [_shape(v) for v in o]) if isinstance(o, (tuple,list)) else type(o).__name__
+    if isinstance(o, dict): o = list(o.values())
+    if not isinstance(o, (tuple,list)): return type(o).__name__
+    return _shape(o[0]) if len(o)==1 else [_shape(v) for v in o]
 
 class Summary:
     "A table of layers; prints itself. Source: `fastai.callback.hook.module_summary`."
@@ -119,22 +120,31 @@ class Summary:
         called,counted = set(),set()
         def note(m, inputs, output):
             called.add(m)
-            new = {id(p): p for p in m.parameters(recurse=False) if id(p) not in counted}
+            new = set(m.parameters(recurse=False))-counted
             counted.update(new)
-            sizes = [(p.numel(), p.requires_grad) for p in new.values()]
-            n,trained = sum(k for k,_ in sizes),sum(k for k,grad in sizes if grad)
+            n = sum(p.numel() for p in new)
+            trained = sum(p.numel() for p in new if p.requires_grad)
             self.rows.append((type(m).__name__, _shape(inputs), _shape(output), n, trained))
         with untouched(model), Hooks(layers(model), note): model(*xb)
         for m in layers(model):
             if m not in called: note(m, None, None)
-        self.total,self.trainable = (sum(o[i] for o in self.rows) for i in (3,4))
+        self.total = sum(n for *_,n,_ in self.rows)
+        self.trainable = sum(trained for *_,trained in self.rows)
+
+    def _cells(self):
+        "The table's texts, row by row."
+        yield 'layer','input','output','parameters','trained'
+        for name,inputs,output,n,trained in self.rows:
+            if n==0: yield name,str(inputs),str(output),'',''
+            else:
+                share = {n: 'yes', 0: 'no'}.get(trained, f'{trained:,}')
+                yield name,str(inputs),str(output),f'{n:,}',share
 
     def __repr__(self):
-        def trained(n, k): return '' if n==0 else 'yes' if k==n else 'no' if k==0 else f'{k:,}'
-        head = ('layer','input','output','parameters','trained')
-        cells = [head, *((a, str(b), str(c), f'{n:,}' if n else '', trained(n, k)) for a,b,c,n,k in self.rows)]
-        v,w,x,y,_ = (max(map(len, o)) for o in zip(*cells))
-        lines = [f'{a:{v}}  {b:{w}}  {c:{x}}  {n:>{y}}  {t}'.rstrip() for a,b,c,n,t in cells]
+        cells = list(self._cells())
+        a,b,c,d,_ = (max(map(len, column)) for column in zip(*cells)) # widths
+        lines = [f'{name:{a}}  {inputs:{b}}  {output:{c}}  {n:>{d}}  {share}'.rstrip()
+                 for name,inputs,output,n,share in cells]
         totals = f'{self.total:,} parameters: {self.trainable:,} are trained, {self.total-self.trainable:,} are frozen'
         return '\n'.join([self.name, lines[0], '-'*len(lines[0]), *lines[1:], '', totals, *self.notes])
 

@@ -135,16 +135,14 @@ def plot_confusion_matrix(self:ClassificationInterpretation,
 ): # the axes
     "Draw the confusion matrix."
     import matplotlib.pyplot as plt
+    from sklearn.metrics import ConfusionMatrixDisplay
     cm = self.confusion_matrix()
     if normalize: cm = cm/cm.sum(1, keepdims=True).clip(1)
-    ax,ticks = plt.subplots(figsize=figsize)[1],range(len(self.vocab))
-    ax.imshow(cm, cmap=cmap)
+    ax = plt.subplots(figsize=figsize)[1]
+    ConfusionMatrixDisplay(cm, display_labels=self.vocab).plot(
+        ax=ax, cmap=cmap, include_values=plot_txt, values_format=f'.{norm_dec}f' if normalize else 'd', colorbar=False,
+        text_kw=dict(fontsize=8))
     ax.set(title=title, xlabel='predicted', ylabel='actual')
-    ax.set_xticks(ticks, self.vocab)
-    ax.set_yticks(ticks, self.vocab)
-    for (i,j),v in np.ndenumerate(cm) if plot_txt else []:
-        ax.text(j, i, f'{v:.{norm_dec}f}' if normalize else v, ha='center', va='center', fontsize=8,
-                color='white' if v>cm.max()/2 else 'black')
     return ax
 
 @patch
@@ -165,8 +163,9 @@ def plot_top_losses(self:ClassificationInterpretation,
     fig.suptitle('predicted / actual, loss / probability', fontsize=10)
     for ax in axs.flat[len(idxs):]: ax.remove()
     for ax,i,loss in zip(axs.flat, idxs.tolist(), losses.tolist()):
-        x,said,side = self.inputs[i],self.decoded[i],round(self.inputs[i].numel()**.5)
-        if x.ndim==1 and side**2==len(x): x = x.view(side, side)
+        x,said = self.inputs[i],self.decoded[i]
+        side = round(x.numel()**.5)
+        if x.ndim==1 and side**2==len(x): x = x.view(side, side) # a digit that was flattened
         names = f'{self.vocab[said]} / {self.vocab[self.targs[i]]}'
         show_image(x, ax, title=f'{names}\n{loss:.2f} / {self.preds[i,said]:.2f}', **kwargs)
     return axs.flat[:len(idxs)]

@@ -208,9 +208,9 @@ def check_shape_guard_cries_no_wolf(m):
     labels,pixels = (y[:,0]>0).long(),(x.view(-1,2,2)>0).long()
     for loss,model,ys in ((mse, two_layers, y), (classes, logits, labels), (classes, images, pixels)):
         quietly(learner(loss, model, y=ys, valid=(x[:20], ys[:20])).fit, 1, cbs=m.ShapeGuard(verbose=False))
-    several = DataLoaders([(x,y,y)], [(x,y,y)])
+    several = DataLoaders([(x,y[:,0],y)], [(x,y[:,0],y)])
     several.n_inp = 1
-    learn = learner(lambda p,a,b: mse(p, a)+mse(p, b))
+    learn = learner(lambda p,a,b: mse(p[:,0], a)+mse(p, b))
     learn.dls = several
     quietly(learn.fit, 1, cbs=m.ShapeGuard(verbose=False))
 
@@ -520,8 +520,8 @@ mutants = [Mutant(*o) for o in [
     ('valid losses at the wrong place', check_plot_loss, 'points = [(it,row[1])', 'points = [(it-1,row[1])'),
     ('the training loss is drawn twice', check_plot_loss, 'points = [(it,row[1])', 'points = [(it,row[0])'),
     ('nothing to draw is no error', check_plot_loss, 'if len(losses)<=skip_start:', 'if False:'),
-    ('short rows are drawn', check_plots_leave_gaps, 'if len(row)==len(rec.metric_names)-2 and None not in row', ''),
-    ('the neighbour of a metric', check_plot_metrics, "*((o,[i]) for", "*((o,[i-1]) for"),
+    ('short rows are drawn', check_plots_leave_gaps, 'if len(row)==len(rec.metric_names)-2 and None not in row:', 'if True:'),
+    ('the neighbour of a metric', check_plot_metrics, 'panels[name] = [c]', 'panels[name] = [c-1]'),
     ('nan passes', check_nan_guard_comes_before_the_step, 't.isfinite().all() for t', '(~t.isinf()).all() for t'),
     ('inf passes', check_nan_guard_comes_before_the_step, 't.isfinite().all() for t', '(~t.isnan()).all() for t'),
     ('weights are blamed for all', check_nan_guard, 'if not _finite(self.model.parameters())', 'if True'),
@@ -537,16 +537,16 @@ mutants = [Mutant(*o) for o in [
     ('classes come last', check_shape_rule, 'in {min(1, len(t)), len(t)}', 'in {len(t)}'),
     ('classes come second', check_shape_rule, 'in {min(1, len(t)), len(t)}', 'in {min(1, len(t))}'),
     ('classes anywhere', check_shape_rule, 'in {min(1, len(t)), len(t)}', 'in range(len(p))'),
-    ('shapes are not compared', check_shape_guard, 'or self.check(*pair): return', 'or True: return'),
-    ('looks at the first batch only', check_shape_guard, 'or self.check(*pair): return',
-     'or self.iter or self.check(*pair): return'),
+    ('shapes are not compared', check_shape_guard, 'or self.check(pred, targ): return', 'or True: return'),
+    ('looks at the first batch only', check_shape_guard, 'or self.check(pred, targ): return',
+     'or self.iter or self.check(pred, targ): return'),
     ('looks at training only', check_shape_guard, '    order = 1\n', '    order,run_valid = 1,False\n'),
-    ('several targets are compared', check_shape_guard_cries_no_wolf, 'len(pair)!=2', 'False'),
+    ('several targets are compared', check_shape_guard_cries_no_wolf, 'len(self.yb)!=1', 'not self.yb'),
     ('a loss of any shape', check_shape_guard_wants_a_number, 'if self.loss.ndim:', 'if False:'),
     ('prints every batch', check_shape_guard_prints_once, 'if self.training: self.to_print = False', ''),
     ('prints in the first fit only', check_shape_guard_prints_once, 'if self.fitting: self.to_print = self.verbose',
      "if self.fitting and not hasattr(self, 'was'): self.to_print,self.was = self.verbose,True"),
-    ('one that moves is enough', check_step_guard, 'if not any(bad.values()): return', 'if len(stuck)<n: return'),
+    ('one that moves is enough', check_step_guard, 'if not bad: return', 'if len(stuck)<n: return'),
     ('only looks whether it is in the optimizer', check_step_guard, 'return _ignored if', 'return None if'),
     ('missing gradients are fine', check_step_guard_sees_missing_gradients, 'return _apart\n', 'return None\n'),
     ('nothing is allowed', check_step_guard_sees_missing_gradients, 'and not name.startswith(self.allow)', ''),

@@ -235,7 +235,7 @@ mutants = [
     ('pictures are turned', same_net, '.permute(0,3,1,2) #', '.permute(0,3,2,1) #'),
     ('the second block does not pool', same_net, 'conv_block(width, 2*width, pool=2)', 'conv_block(width, 2*width)'),
     ('no ReLU', same_net, 'nn.BatchNorm2d(n_out), nn.ReLU()]', 'nn.BatchNorm2d(n_out), nn.Identity()]'),
-    ('looking inside leaves evaluation on', same_net, 'm.training = training', 'pass'),
+    ('looking inside leaves evaluation on', same_net, 'with untouched(model):', 'for _ in [model.eval()]:'),
 ]
 
 @pytest.mark.parametrize('compare,old,new', [pytest.param(*o, id=name) for name,*o in mutants])

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given,settings,strategies as st
+from sklearn.model_selection import ParameterGrid
 from torch import nn
 
 from digits_fastai import augment as augment_module,experiments
@@ -14,7 +15,7 @@ from digits_fastai.augment import Augment,affine,augment
 from digits_fastai.checkpoints import Checkpoint
 from digits_fastai.dataloaders import DataLoaders,Dataset
 from digits_fastai.events import Callback
-from digits_fastai.experiments import (Experiment,check_folds,code_version,compare,cross_validate,difference,grid,plot_runs,
+from digits_fastai.experiments import (Experiment,check_folds,code_version,compare,cross_validate,difference,plot_runs,
                                        plot_spread,search,seed_spread,stratified_folds)
 from digits_fastai.learner import Learner
 from digits_fastai.losses import accuracy,cross_entropy
@@ -352,7 +353,7 @@ def test_a_search_goes_on_where_it_was_stopped(tmp_path):
         calls.append((a,b,c))
         if len(calls)==4: raise KeyboardInterrupt
         return dict(figure=a+.1, word=f'{b}, "{c}"')
-    configs = grid(a=[1,2e-5], b=['x',None,True])
+    configs = ParameterGrid(dict(a=[1,2e-5], b=['x',None,True]))
     configs = [dict(o, c=0.) for o in configs]
     with pytest.raises(KeyboardInterrupt): search(run, configs, log)
     assert len(log.read_text().splitlines())==4
@@ -368,11 +369,8 @@ def test_a_search_goes_on_where_it_was_stopped(tmp_path):
 def test_a_search_wants_the_same_names(tmp_path):
     for configs in ([], [dict(a=1),dict(b=1)]):
         with pytest.raises(ValueError, match='with the same names'): search(float, configs, tmp_path/'log.csv')
-    search(lambda a: a, grid(a=[1]), tmp_path/'log.csv')
-    with pytest.raises(ValueError, match='has the columns'): search(lambda b: b, grid(b=[1]), tmp_path/'log.csv')
-
-def test_grid():
-    assert grid(a=[1,2], b='xy')==[dict(a=1,b='x'),dict(a=1,b='y'),dict(a=2,b='x'),dict(a=2,b='y')]
+    search(lambda a: a, ParameterGrid(dict(a=[1])), tmp_path/'log.csv')
+    with pytest.raises(ValueError, match='has the columns'): search(lambda b: b, [dict(b=1)], tmp_path/'log.csv')
 
 def test_the_log_of_the_chapter_is_whole():
     import pandas as pd
