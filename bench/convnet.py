@@ -4,8 +4,8 @@ from dataclasses import replace
 from statistics import mean,median
 
 from digits_fastai.download import digits_path,is_standin
-from digits_fastai.seconds import fast_recipes,train_fast
-from digits_fastai.ten_digits import ten_digits
+from digits_fastai.nets.seconds import fast_recipes,train_fast
+from digits_fastai.nets.ten_digits import ten_digits
 from digits_fastai.vision import resnet18_learner
 from .measure import met
 

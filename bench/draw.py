@@ -8,7 +8,7 @@ from statistics import median
 from PIL import Image
 
 from digits_fastai.download import digits_path
-from digits_fastai.draw import quick_readers,redraw
+from digits_fastai.app.draw import quick_readers,redraw
 from digits_fastai.images import load_folder
 from digits_fastai.images import part_folder
 
@@ -53,7 +53,7 @@ def run(quick=False):
     for names in (['convnet'], list(kept)[:4]):
         models = [str(kept[o].folder) for o in names]
         with tempfile.TemporaryDirectory() as home: # an empty cache: only these models are on the page
-            start = f'from digits_fastai.page import draw; draw({models!r}, port=0)'
+            start = f'from digits_fastai.app.page import draw; draw({models!r}, port=0)'
             p = subprocess.Popen([sys.executable, '-u', '-W', 'ignore', '-c', start], cwd=root, stdout=subprocess.PIPE,
                                  env={**os.environ, 'FASTAI_HOME': home}, text=True)
             try:

@@ -5,7 +5,7 @@ from pathlib import Path
 from .measure import met,row,take_turns
 
 root = Path(__file__).resolve().parents[1]
-help_ = 'from digits_fastai.cli import app; app(["--help"])'
+help_ = 'from digits_fastai.app.cli import app; app(["--help"])'
 
 def fresh(code): # runs it in a new process
     env = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(root), *filter(None, [os.getenv('PYTHONPATH')])])}

@@ -11,7 +11,7 @@ import webdataset as wds
 from digits_fastai.dataloaders import DataLoader,Dataset
 from digits_fastai.download import digits_path
 from digits_fastai.images import part_folder
-from digits_fastai.streams import mapped_folder,shuffle_window
+from digits_fastai.data.streams import mapped_folder,shuffle_window
 from .measure import row,take_turns
 
 size = 256 # pictures a block, and a batch

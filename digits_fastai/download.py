@@ -14,9 +14,9 @@ from contextlib import contextmanager,suppress
 from pathlib import Path
 from urllib.parse import urlparse
 
-from .archives import ArchiveError,beginning_of,check_archive,check_gzip,unpack
-from .atomic import clear_leftovers,count_files,leftovers,new_folder,read_note,sha256_of,write_note
-from .connections import FetchError,fetch,forget,keep
+from .files.archives import ArchiveError,beginning_of,check_archive,check_gzip,unpack
+from .files.atomic import clear_leftovers,count_files,leftovers,new_folder,read_note,sha256_of,write_note
+from .files.connections import FetchError,fetch,forget,keep
 _all_ = ['ArchiveError', 'unpack']
 
 # %% ../nbs/00_download.ipynb #7f080851

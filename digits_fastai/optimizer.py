@@ -220,7 +220,7 @@ norm_layers = (nn.modules.batchnorm._BatchNorm,nn.modules.instancenorm._Instance
 def is_norm(
     m:nn.Module, # a layer
 )->bool: # does it only shift and scale what goes through?
-    "One of PyTorch's norm layers, or one that says so of itself by an attribute `is_norm` (chapter 08b)."
+    "One of PyTorch's norm layers, or one that says so of itself by an attribute `is_norm` (nets 00)."
     return isinstance(m, norm_layers) or getattr(m, 'is_norm', False)
 
 def note_norms_and_biases(

@@ -28,7 +28,7 @@ class Chapter:
     def __init__(self, nb):
         self.nb = nb
         number,letter = re.match(r'(\d+)([a-z]?)_', nb.name).groups()
-        self.number = int(number),letter,nb.name # as nbs/ lists them: 00_archives, 00_download, 07_callbacks, 07b_schedules
+        self.number = int(number),letter,nb.name # as nbs/ lists them: files/01_archives, 00_download, training/01_callbacks, training/02_schedules
         self.name = re.search(r'#\|\s*default_exp (\w+)', nb.read_text(encoding='utf-8')).group(1)
         self.py = root/'digits_fastai'/f'{self.name}.py'
 

@@ -7,7 +7,7 @@ import errno,gzip,hashlib,io,json,os,re,shutil,socket,tarfile,threading,time
 
 import pytest
 
-from digits_fastai.archives import ArchiveError
+from digits_fastai.files.archives import ArchiveError
 from digits_fastai.download import DownloadError,URLs,cache_folder,digits_path,download,is_standin,untar_data,verify
 from server import DeafServer,Reply,Server,a_tree,as_tgz,certificate,noise,redirect,tree
 

@@ -12,7 +12,8 @@ from hypothesis import Phase,given,settings,strategies as st
 from PIL import Image
 
 from conftest import python,run
-from digits_fastai import atomic,decode,images
+from digits_fastai.files import atomic,decode
+from digits_fastai import images
 from digits_fastai.images import image_files,load_folder,load_images
 
 signature = b'\x89PNG\r\n\x1a\n'

@@ -22,7 +22,7 @@ import hashlib,os,signal,tarfile,time
 from pathlib import Path
 from urllib.request import urlretrieve
 import fastprogress.fastprogress,filelock,netrc,requests
-from digits_fastai.archives import unpack
+from digits_fastai.files.archives import unpack
 from digits_fastai.download import download,standin_path,untar_data
 sleep = time.sleep
 time.sleep = lambda s: sleep(min(s, .005)) # nobody is in need of a pause here

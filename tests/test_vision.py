@@ -13,18 +13,18 @@ from torch import nn
 from torchvision.models import ResNet18_Weights,resnet18,resnet34
 
 from conftest import python,run
-from digits_fastai.convolutions import conv_net
+from digits_fastai.nets.convolutions import conv_net
 from digits_fastai.dataloaders import DataLoaders
 from digits_fastai.download import DownloadError
-from digits_fastai.gradcam import grad_cam,saliency,show_maps
+from digits_fastai.nets.gradcam import grad_cam,saliency,show_maps
 from digits_fastai.learner import Learner
 from digits_fastai.losses import accuracy,mnist_loss
 from digits_fastai.models import linear_model,simple_net
 from digits_fastai.optimizer import Adam
-from digits_fastai.predict import Reader,as_pictures,export_reader,known_models,load_reader,predict_files
-from digits_fastai.transfer import Normalize,cnn_groups,make_cnn,new_head
+from digits_fastai.nets.predict import Reader,as_pictures,export_reader,known_models,load_reader,predict_files
+from digits_fastai.nets.transfer import Normalize,cnn_groups,make_cnn,new_head
 from digits_fastai.vision import resnet18_learner
-import digits_fastai.schedules
+import digits_fastai.training.schedules
 from server import DeafServer,Reply,Server
 
 pytestmark = pytest.mark.filterwarnings('ignore::UserWarning') # fastai's and torchvision's own
@@ -443,7 +443,7 @@ def test_a_folder_is_read_in_order(out, sent, folder):
 def test_a_fresh_process_says_the_same(out, folder):
     code = f'''
 import json,sys
-from digits_fastai.predict import predict_files
+from digits_fastai.nets.predict import predict_files
 print(json.dumps(predict_files({str(out)!r}, {str(folder/"valid")!r})))
 print([o for o in ('fastai','matplotlib','pandas','sklearn') if o in sys.modules])'''
     said,heavy = run(python, '-c', code).stdout.splitlines()

@@ -1,0 +1,417 @@
+"The command line as a process: what it prints and writes, and what it says when something is wrong."
+import csv,json,os,re,shutil,signal,subprocess,sys,time
+from pathlib import Path
+
+import pytest
+
+from conftest import in_a_terminal,python,run
+from test_check import good
+from test_offline import no_sockets
+
+script = shutil.which('digits', path=str(Path(python).parent)) # there if the package is installed
+start = [script] if script else [python, '-c', 'from digits_fastai.app.cli import app; app(prog_name="digits")']
+not_on_windows = pytest.mark.skipif(sys.platform=='win32', reason='terminals and signals are another matter on Windows')
+commands = ['ladder','check','exercises','progress','train','predict','draw','evaluate','doctor',
+            'data download','data where','data convert']
+
+def digits(*args, **kwargs): return run(*start, *args, **{'COLUMNS': '120', **kwargs})
+
+def one_sentence(res):
+    "What an error said: one line on standard error, and status 1."
+    assert res.returncode==1 and 'Traceback' not in res.stderr
+    lines = [o for o in res.stderr.strip().splitlines() if 'small digits stand in' not in o]
+    assert len(lines)==1 and lines[0].startswith('digits: '), res.stderr
+    return lines[0]
+
+
+# Help
+
+def loaded_by(*words, cwd):
+    "What a command has imported by its end."
+    look = '''
+import sys
+from digits_fastai.app.cli import app
+try: app(sys.argv[1:], prog_name='digits')
+except SystemExit: print(*{o.split('.')[0] for o in sys.modules})
+'''
+    return set(run(python, '-c', look, *words, cwd=cwd).stdout.splitlines()[-1].split())
+
+@pytest.mark.parametrize('words', [['--help'], ['train','--help'], ['data','where'], ['doctor','--quick']], ids=' '.join)
+def test_what_is_light_loads_nothing_heavy(words, path, tmp_path):
+    heavy = {'torch','fastai','torchvision','matplotlib','pandas','sklearn','numpy'}
+    if words==['--help']: heavy.add('fastcore')
+    assert not heavy&loaded_by(*words, cwd=tmp_path)
+
+@pytest.fixture(scope='module')
+def helps():
+    "Each command's help, by its name; all of them in this process."
+    from digits_fastai.app.cli import app
+    from typer.testing import CliRunner
+    answers = {o: CliRunner().invoke(app, [*o.split(), '--help'], prog_name='digits') for o in ['', *commands]}
+    assert all(o.exit_code==0 for o in answers.values())
+    return {k: o.stdout for k,o in answers.items()}
+
+def test_help_names_the_commands(helps):
+    found = re.findall(r'^  (\w+)  +\S', helps[''].split('Commands:')[1], re.M)
+    assert sorted(found)==sorted({o.split()[0] for o in commands})
+
+def test_no_command_at_all_shows_the_help(tmp_path):
+    said = digits(cwd=tmp_path, ok=False)
+    assert 'ladder' in said.stdout+said.stderr # click has moved it from one to the other
+
+@pytest.mark.parametrize('line', commands)
+def test_help_explains_every_option_with_its_comment(line, helps):
+    from fastcore.docments import docments
+    from digits_fastai.app import cli
+    said = ' '.join(helps[line].split())
+    comments = docments(getattr(cli, line.split()[-1]))
+    del comments['return']
+    assert comments and all(' '.join(o.split()) in said for o in comments.values())
+    assert '--no-' not in said and '--as-' not in said
+
+@pytest.mark.parametrize('line', commands)
+def test_examples_name_options_that_exist(line, helps):
+    options,examples = helps[line].split('For example:')
+    assert f'digits {line}' in examples
+    for o in re.findall(r'--[\w-]+', examples): assert o in options, f'{o} in an example'
+
+def test_version_is_that_of_the_package():
+    from digits_fastai import __version__
+    assert digits('--version').stdout.strip()==__version__
+
+def tab(words, cwd):
+    return digits(cwd=cwd, _DIGITS_COMPLETE='complete_bash', COMP_WORDS=words,
+                  COMP_CWORD=str(len(words.split(' '))-1)).stdout.split()
+
+def test_tab_completes_commands_options_and_choices(tmp_path):
+    assert tab('digits pr', tmp_path)==['progress','predict']
+    assert '--batch-size' in tab('digits train --b', tmp_path)
+    from digits_fastai.nets.recipes import recipes
+    assert tab('digits train --model ', tmp_path)==list(recipes)
+
+
+# Manners: statuses, streams, pipes, Ctrl-C
+
+@pytest.mark.parametrize('line', ['ladder --quik', 'lader', 'ladder --out', 'ladder --seed many', 'ladder surplus',
+    'train --model resnet', 'train --epochs few', 'data convert jpg', 'data fetch', 'predict --model'])
+def test_a_wrong_word_gives_a_sentence_and_status_2(line, tmp_path):
+    res = digits(*line.split(), ok=False, cwd=tmp_path)
+    assert res.returncode==2 and 'Traceback' not in res.stderr+res.stdout
+    assert any(o in res.stderr for o in line.split()[1:] or [line]) and not list(tmp_path.iterdir())
+
+@pytest.mark.parametrize('line', ['ladder --full --quick', 'ladder --slow', 'train --full --data x', 'check x.py --json --csv'])
+def test_options_that_do_not_go_together_are_a_wrong_question(line, tmp_path):
+    (tmp_path/'x.py').touch()
+    res = digits(*line.split(), ok=False, cwd=tmp_path)
+    assert res.returncode==2 and 'Traceback' not in res.stderr
+    assert '--' in res.stderr.split('Error:')[1] and [o.name for o in tmp_path.iterdir()]==['x.py']
+
+faulty = '''
+from digits_fastai.app.cli import app,command
+import warnings
+
+@command(app)
+def fault(
+    kind:str, # which
+):
+    "Goes wrong."
+    if kind=='bug': {}['no such key']
+    if kind=='ctrl-c': raise KeyboardInterrupt
+    if kind=='many':
+        for i in range(100_000): print(i)
+    if kind=='few': print('one line')
+    if kind=='warn': warnings.warn('gone in 3.0', FutureWarning)
+    if kind=='lines': raise ValueError('two\\nlines')
+    if kind=='os': open('no/such/file')
+app(prog_name='digits')
+'''
+
+@pytest.fixture(scope='module')
+def fault(tmp_path_factory):
+    "The real app with one more command, which goes wrong in the way that is asked for."
+    file = tmp_path_factory.mktemp('fault')/'faulty.py'
+    file.write_text(faulty)
+    return [python, str(file), 'fault']
+
+@pytest.mark.parametrize('kind,said', [('bug', "KeyError: 'no such key'. This was not expected"), ('lines', 'two lines'),
+                                       ('os', 'no/such/file')])
+def test_an_error_is_one_sentence_and_status_1(fault, kind, said):
+    res = run(*fault, kind, ok=False)
+    assert said in one_sentence(res) and res.stdout==''
+
+def test_debug_shows_the_traceback_and_warnings(fault):
+    debug = [*fault[:2], '--debug', 'fault']
+    res = run(*debug, 'bug', ok=False)
+    assert res.returncode==1 and 'Traceback' in res.stderr and 'faulty.py' in res.stderr
+    assert 'gone in 3.0' in run(*debug, 'warn').stderr and not run(*fault, 'warn').stderr
+
+def test_ctrl_c_is_status_130_and_no_traceback(fault):
+    res = run(*fault, 'ctrl-c', ok=False)
+    assert res.returncode==130 and 'Traceback' not in res.stderr
+
+@pytest.mark.parametrize('kind', ['many','few','--help'])
+def test_whoever_has_heard_enough_may_go(fault, kind):
+    "As in `digits … | head -1`: no traceback and no message."
+    r,w = os.pipe()
+    os.close(r)
+    with os.fdopen(w, 'wb') as out: p = subprocess.run([*fault, kind], stdout=out, stderr=subprocess.PIPE, text=True)
+    assert p.returncode!=0 and p.stderr==''
+
+
+# The ladder
+
+@pytest.fixture(scope='session')
+def climbed(path, tmp_path_factory):
+    "One quick climb, and the folder that it wrote into."
+    out = tmp_path_factory.mktemp('ladder')/'new'/'folder'
+    return digits('ladder', '--quick', '--out', out, cwd=out.parents[1]),out
+
+def rows(stdout):
+    "The table that was printed: rung -> (accuracy, epochs)."
+    found = re.findall(r'^(\w.*?)\s+(\d\.\d{4})\s+(\d+)\s', stdout, re.M)
+    return {rung: (float(a), int(n)) for rung,a,n in found}
+
+def test_the_quick_ladder_prints_a_row_for_each_rung_but_resnet18(climbed, path):
+    from digits_fastai.download import is_standin
+    res,_ = climbed
+    table = rows(res.stdout)
+    assert list(table)==['guessing','pixel similarity','linear, by hand','linear, Learner','simple_net']
+    accs = [a for a,_ in table.values()]
+    assert accs[0]<.6 and min(accs[1:])>.9 and ('not MNIST' in res.stdout)==is_standin(path)
+    assert not re.search(r'[\r\x1b█▏]|Warning|Traceback', res.stdout+res.stderr), 'that is for terminals'
+
+def test_the_quick_ladder_writes_the_table_and_the_plot(climbed):
+    res,out = climbed
+    assert sorted(o.name for o in out.iterdir())==['ladder.csv','ladder.png']
+    with open(out/'ladder.csv', newline='', encoding='utf-8') as f: written = list(csv.DictReader(f))
+    assert {o['rung']: (round(float(o['accuracy']), 4), int(o['epochs'])) for o in written}==rows(res.stdout)
+    from PIL import Image
+    with Image.open(out/'ladder.png') as im: assert min(im.size)>300 and len(im.convert('L').getcolors())>10
+    assert str(out/'ladder.csv') in res.stdout and str(out/'ladder.png') in res.stdout
+
+def test_on_mnist_the_ladder_gives_the_books_figures(climbed, mnist):
+    table = rows(climbed[0].stdout)
+    assert table['pixel similarity']==(.9511, 0) and table['guessing']==(.5044, 0)
+    for rung,low,high in (('linear, by hand', .96, .985), ('linear, Learner', .96, .985), ('simple_net', .978, .987)):
+        assert low<=table[rung][0]<=high, rung
+
+@not_on_windows
+def test_on_a_terminal_the_rows_stand_alone_in_their_lines(climbed, tmp_path, monkeypatch):
+    "A spinner turns below them, which wipes its line away before a row is printed. Same seed, so the same figures."
+    monkeypatch.setenv('TERM', 'xterm')
+    text = in_a_terminal(*start, 'ladder', '--quick', '--out', tmp_path, cwd=tmp_path)
+    assert 'climbing …' in text
+    lines = [o for o in re.split(r'\r|\n|\x1b\[2K|\x1b\[1A|\x1b\[\?25[hl]', text) if o]
+    assert rows('\n'.join(lines))==rows(climbed[0].stdout)
+
+def test_the_full_ladder_has_ten_digits_and_no_resnet18(alone):
+    from digits_fastai.nets.ten_digits import quick_ten_rungs
+    res = digits('ladder', '--full', '--out', 'full', **alone)
+    table = rows(res.stdout)
+    assert list(table)==quick_ten_rungs and 'All ten digits' in res.stdout and 'not MNIST' in res.stdout
+    accs = {k: a for k,(a,_) in table.items()}
+    assert accs['guessing']<.2<accs['nearest mean, L1'] and accs['linear, cross-entropy']>.8
+    assert accs['convnet']>.5 # three short epochs on 1,200 digits are not much
+
+@pytest.mark.parametrize('out,said', [('taken', 'taken'), ('taken/sub', 'taken'), ('locked', 'locked'), ('full', 'ladder.csv')])
+def test_a_result_that_cannot_be_written_is_told_before_the_climb(out, said, tmp_path):
+    (tmp_path/'taken').write_text('')
+    (tmp_path/'full'/'ladder.csv').mkdir(parents=True)
+    (tmp_path/'locked').mkdir(mode=0o555)
+    if out=='locked' and os.access(tmp_path/out, os.W_OK): pytest.skip('this user may write everywhere')
+    res = digits('ladder', '--quick', '--out', tmp_path/out, ok=False)
+    assert said in one_sentence(res) and not res.stdout
+
+def test_strict_and_without_data_it_gives_one_sentence(alone, tmp_path):
+    nowhere = {**alone, 'FASTAI_HOME': str(tmp_path/'empty'), 'DIGITS_FASTAI_STRICT': '1'}
+    assert 'mnist_sample.tgz' in one_sentence(digits('ladder', '--quick', '--out', tmp_path/'out', ok=False, **nowhere))
+
+
+# From pictures to a model and back
+
+@pytest.fixture(scope='session')
+def alone(tmp_path_factory):
+    "A folder to work in, with an empty cache and no network: the digits are the stand-in's."
+    tmp = tmp_path_factory.mktemp('alone')
+    (tmp/'sitecustomize.py').write_text(no_sockets)
+    (tmp/'work').mkdir()
+    return dict(cwd=tmp/'work', FASTAI_HOME=str(tmp/'home'), DIGITS_FASTAI_STRICT=None,
+                PYTHONPATH=os.pathsep.join([str(tmp), os.environ['PYTHONPATH']]))
+
+def started(*args, alone):
+    "A process of the command line that goes on."
+    env = {k: v for k,v in {**os.environ, **alone, 'PYTHONUNBUFFERED': '1'}.items() if v is not None and k!='cwd'}
+    return subprocess.Popen([*start, *args], cwd=alone['cwd'], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+@pytest.fixture(scope='session')
+def ten(alone):
+    "A convnet of all ten digits, in ten/, and what its training said as JSON. Trained once for all tests."
+    return digits('train', '--full', '--epochs', 4, '--out', 'ten', '--json', **alone)
+
+@pytest.fixture(scope='session')
+def testing(ten, alone): return Path(alone['FASTAI_HOME'])/'data'/'digits_standin'/'testing'
+
+def test_json_is_all_that_training_prints_and_progress_goes_aside(ten):
+    res = json.loads(ten.stdout)
+    assert res['model']=='convnet' and res['epochs']==4 and not res['stopped'] and res['folder']=='ten'
+    assert res['classes']==list('0123456789')==list(res['by_class'])
+    assert .8<res['test_accuracy']<=1 and 0<=res['accuracy']<=1
+    assert 'valid_loss' in ten.stderr and not re.search(r'[\r\x1b█▏]|Warning|Traceback', ten.stderr)
+
+def test_a_loss_that_is_no_number_is_null(alone):
+    said = digits('train', '--model', 'linear', '--lr', 1e38, '--epochs', 2, '--out', 'far', '--json', **alone).stdout
+    def fail(name): raise AssertionError(f'{name} is no JSON')
+    assert json.loads(said, parse_constant=fail)['valid_loss'] is None
+
+@not_on_windows
+def test_on_a_terminal_there_is_a_bar_that_goes_away(tmp_path, path):
+    text = in_a_terminal(*start, 'train', '--model', 'linear', '--epochs', 2, '--out', tmp_path/'model', cwd=tmp_path)
+    assert re.search(r'[█-]\|', text), 'no bar'
+    assert '|' not in text.split('\r')[-2]+text.split('\r')[-1] and 'written:' in text
+
+def test_a_model_that_is_there_is_replaced_only_with_force(ten, alone):
+    folder = alone['cwd']/'copy'
+    shutil.copytree(alone['cwd']/'ten', folder)
+    def weights(): return (folder/'weights.safetensors').read_bytes()
+    before = weights()
+    res = digits('train', '--model', 'linear', '--out', folder, ok=False, **alone)
+    assert '--force' in one_sentence(res) and 'epoch' not in res.stdout and weights()==before
+    said = digits('train', '--model', 'linear', '--epochs', 1, '--out', folder, '--force', **alone).stdout
+    assert weights()!=before and re.search(r"test set of scikit-learn's small digits: [01]\.\d{4} \(3 [01]\.\d{4}, 7 ", said)
+
+@pytest.mark.parametrize('args,said', [('--epochs 0','epochs=0'), ('--data gone','gone'), ('--out thesis --force','no exported model')])
+def test_what_cannot_be_trained_is_one_sentence(args, said, alone):
+    (alone['cwd']/'thesis').mkdir(exist_ok=True)
+    (alone['cwd']/'thesis'/'chapter1.tex').write_text('years of work')
+    assert said in one_sentence(digits('train', '--out', 'never', *args.split(), ok=False, **alone))
+    assert not (alone['cwd']/'never').exists() and (alone['cwd']/'thesis'/'chapter1.tex').read_text()=='years of work'
+
+@not_on_windows
+def test_ctrl_c_keeps_what_has_had_an_epoch(alone):
+    p = started('train', '--model', 'linear', '--epochs', '100000', '--out', 'stopped', alone=alone)
+    try:
+        for line in p.stdout:
+            if re.match(r' +1 ', line): break
+        p.send_signal(signal.SIGINT)
+        out,err = p.communicate(timeout=60)
+    finally: p.kill()
+    assert p.returncode==130 and 'Traceback' not in err and 'is kept' in err.splitlines()[-1]
+    assert 'stopped by hand' in (alone['cwd']/'stopped'/'card.md').read_text()
+    assert 'written: stopped' in out
+
+def test_a_model_reads_the_test_pictures_in_a_new_process(ten, alone, testing):
+    res = digits('predict', '--model', 'ten', testing, '--json', **alone)
+    rows = json.loads(res.stdout)
+    right = [Path(o['file']).parent.name==o['label'] for o in rows]
+    assert len(rows)==360 and abs(sum(right)/len(right)-json.loads(ten.stdout)['test_accuracy'])<1e-6
+    for o in rows: assert abs(sum(o['probabilities'].values())-1)<1e-4 and o['probabilities'][o['label']]==o['probability']
+
+def test_one_bad_file_does_not_keep_the_others_from_being_read(ten, alone, testing, tmp_path):
+    (tmp_path/'letter.png').write_text('Dear digits')
+    good = next((testing/'3').iterdir())
+    files = [tmp_path/'letter.png', good, tmp_path/'gone.png']
+    res = digits('predict', '--model', 'ten', *files, ok=False, **alone)
+    head,row = res.stdout.splitlines()
+    assert res.returncode==1 and head.split()==['file','label','probability'] and row.split()[0]==str(good)
+    errors = res.stderr.splitlines()
+    assert len(errors)==2 and 'letter.png: is no image' in errors[0] and 'gone.png: is not there' in errors[1]
+    res = digits('predict', '--model', 'ten', '--json', *files, ok=False, **alone)
+    assert res.returncode==1 and ['error' in o for o in json.loads(res.stdout)]==[True,False,True]
+    res = digits('predict', '--model', 'ten', files[0], ok=False, **alone)
+    assert (res.returncode,res.stdout)==(1,'')
+
+def test_dark_ink_is_read_with_invert_and_the_message_says_so(ten, alone, testing, tmp_path):
+    from PIL import Image,ImageOps
+    ImageOps.invert(Image.open(next((testing/'0').iterdir()))).save(tmp_path/'dark.png')
+    assert '--invert' in one_sentence(digits('predict', '--model', 'ten', tmp_path/'dark.png', ok=False, **alone))
+    digits('predict', '--model', 'ten', '--invert', tmp_path/'dark.png', **alone)
+
+def drawing(file, upscale=11):
+    "A test digit as somebody might draw it: large, black on white, off the middle."
+    from PIL import Image
+    im = Image.open(file).resize((28*upscale,)*2, Image.Resampling.BICUBIC).point(lambda v: 255*(v<100))
+    paper = Image.new('L', (500,400), 255)
+    paper.paste(im, (30,60))
+    return paper
+
+def test_drawings_of_any_size_are_prepared_first(ten, alone, testing, tmp_path):
+    for label in '07':
+        (tmp_path/'mine'/label).mkdir(parents=True)
+        for i,o in enumerate(sorted((testing/label).iterdir())[:8]): drawing(o).save(tmp_path/'mine'/label/f'{i}.png')
+    assert '500×400' in digits('predict', '--model', 'ten', tmp_path/'mine', ok=False, **alone).stderr
+    res = digits('predict', '--model', 'ten', '--drawing', tmp_path/'mine', 'gone.png', '--json', ok=False, **alone)
+    rows = json.loads(res.stdout)
+    assert res.returncode==1 and 'gone.png: No such file' in res.stderr
+    assert sum(Path(o['file']).parent.name==o.get('label') for o in rows)>=12
+
+    rows = json.loads(digits('evaluate', tmp_path/'mine', '--model', 'ten', '--json', **alone).stdout)
+    assert [(o['digit'],o['drawings']) for o in rows]==[('0',8),('7',8),('all',16)] and rows[-1]['accuracy']>=.75
+    said = digits('evaluate', tmp_path/'mine', '--model', 'ten', **alone).stdout.splitlines()
+    assert said[0].split()==['digit','drawings','accuracy','test_set'] and len(said)==4
+
+@pytest.mark.parametrize('line,said', [('predict x.png --model no_model', 'no_model'), ('evaluate nowhere', 'nowhere'),
+    ('draw --model no_model --port 0', 'no_model'), ('check gone.py', 'gone.py'), ('progress nowhere', 'nowhere'),
+    ('data download --full', 'Ways out')])
+def test_what_is_not_there_is_one_sentence(line, said, alone):
+    res = digits(*line.split(), ok=False, **alone)
+    assert said in one_sentence(res) and not res.stdout
+
+@not_on_windows
+def test_the_page_is_served_until_ctrl_c(ten, alone):
+    from urllib.request import ProxyHandler,build_opener
+    p = started('draw', '--model', 'ten', '--port', '0', alone=alone)
+    try:
+        url = next(o for line in p.stdout for o in re.findall(r'http://127\.0\.0\.1:\d+', line))
+        for _ in range(100): # it says where before it listens there
+            try: answer = build_opener(ProxyHandler({})).open(f'{url}/health', timeout=10).read()
+            except OSError: time.sleep(.1)
+            else: break
+        assert json.loads(answer)['models']==['ten']
+        p.send_signal(signal.SIGINT)
+        out,err = p.communicate(timeout=60)
+    finally: p.kill()
+    assert p.returncode==0 and 'closed' in out and 'Traceback' not in err
+
+
+# The digits
+
+def test_where_prints_the_folder_and_nothing_else(ten, alone):
+    folder = Path(alone['FASTAI_HOME'])/'data'/'digits_standin'
+    res = digits('data', 'where', '--full', **alone)
+    assert (res.stdout,res.stderr)==(f'{folder}\n','')
+    assert json.loads(digits('data', 'where', '--full', '--json', **alone).stdout)==dict(path=str(folder), standin=True)
+
+def test_where_fetches_nothing(alone, tmp_path):
+    res = digits('data', 'where', '--full', ok=False, **{**alone, 'FASTAI_HOME': str(tmp_path/'none')})
+    assert 'digits data download --full' in one_sentence(res) and not res.stdout and not (tmp_path/'none').exists()
+
+def test_a_download_of_what_is_here_prints_where_it_is(mnist):
+    assert digits('data', 'download').stdout==f'{mnist}\n'
+
+@pytest.mark.parametrize('form,n', [('idx',4), ('csv',2), ('sheet',2)])
+def test_conversions_are_written_and_their_names_printed(form, n, ten, alone):
+    res = digits('data', 'convert', form, '--full', '--out', form, **alone)
+    files = [alone['cwd']/o for o in res.stdout.splitlines()]
+    assert sorted(files)==sorted((alone['cwd']/form).iterdir()) and len(files)==n
+    assert all(o.stat().st_size>100 for o in files)
+
+
+# check, exercises, progress: that the commands reach what is tested elsewhere
+
+def test_check_tells_right_from_wrong_by_its_status(tmp_path):
+    (tmp_path/'right.py').write_text(good)
+    (tmp_path/'wrong.py').write_text(good.replace('-=', '+='))
+    assert digits('check', 'right.py', cwd=tmp_path).returncode==0
+    res = digits('check', 'wrong.py', '--json', ok=False, cwd=tmp_path)
+    assert res.returncode==1 and 'wrong' in [o['verdict'] for r in json.loads(res.stdout) for o in r['findings']]
+    res = digits('check', 'right.py', 'wrong.py', '--csv', ok=False, cwd=tmp_path)
+    rows = list(csv.DictReader(res.stdout.splitlines()))
+    assert res.returncode==1 and [o['optimizer'] for o in rows]==['right','wrong']
+
+def test_exercises_are_written_once_and_progress_is_told(path, tmp_path):
+    res = json.loads(digits('exercises', '02', '--out', 'mine', '--json', cwd=tmp_path).stdout)
+    assert res['02_baseline.ipynb']=='written' and (tmp_path/'mine'/'02_baseline.ipynb').exists()
+    assert 'kept' in digits('exercises', '02', '--out', 'mine', cwd=tmp_path).stdout
+    res = json.loads(digits('progress', 'mine', '--json', cwd=tmp_path).stdout)
+    assert res['ok'] and res['done']==0 and res['of']>=2
+    assert f'0 of {res["of"]} done' in digits('progress', 'mine', cwd=tmp_path).stdout

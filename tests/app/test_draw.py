@@ -1,0 +1,199 @@
+"What is drawn is prepared as MNIST was; what comes as bytes is a picture or an error; the page's models are kept."
+import io,re,struct,zlib
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given,settings,strategies as st
+from hypothesis.extra.numpy import array_shapes,arrays
+from PIL import Image
+
+from digits_fastai.app.draw import (
+    centre_mass,crop_ink,evaluate,fit_box,prepare,quick_readers,read_drawing,redraw,to_grey,to_ink)
+from digits_fastai.images import load_folder,part_folder
+from drawn import as_png,drawn,full_path,hands,home_with_models
+
+
+@pytest.fixture(scope='module')
+def full(tmp_path_factory): return full_path(tmp_path_factory)
+
+@pytest.fixture(scope='module')
+def test_set(full): return load_folder(part_folder(full, None, ('testing','valid')))[:2]
+
+@pytest.fixture(scope='module')
+def readers(full, tmp_path_factory):
+    home = home_with_models(tmp_path_factory)
+    return quick_readers(pytest.fail, folder=home/'models'/'digits_fastai'/full.name)
+
+
+# prepare
+
+def change(prepare, pics):
+    return 255*torch.stack([(torch.as_tensor(prepare(o))-o).abs().mean() for o in pics.float()/255])
+
+def test_the_test_set_is_a_fixed_point(test_set):
+    c = change(prepare, test_set[0])
+    assert c.mean()<.5 and c.median()==0 and (c>1).float().mean()<.01
+
+@pytest.mark.parametrize('at,box', [(13.5,20), (14.5,20), (14,19), (14,22)])
+def test_another_box_or_place_has_other_fixed_points(at, box, test_set):
+    def twin(o): return centre_mass(fit_box(crop_ink(to_ink(to_grey(o))), box), at)
+    assert change(twin, test_set[0][::100]).mean()>.5
+
+def check_prepared(x):
+    assert x.shape==(28,28) and x.dtype==torch.float32 and x.min()==0 and x.max()==1
+    rows,cols = (x.max(d).values.nonzero()[:,0] for d in (1,0))
+    assert max(rows[-1]-rows[0], cols[-1]-cols[0])<20
+
+def apart(a, b):
+    "Mean difference of prepared pictures; a mass half-way between two pixels may have gone either way."
+    near = [a.roll((down,right), (0,1)) for down in (-1,0,1) for right in (-1,0,1)]
+    return min((o-b).abs().mean().item() for o in near)
+
+pictures = array_shapes(min_dims=2, max_dims=2, max_side=40).flatmap(lambda s: st.one_of(
+    arrays(np.uint8, s), arrays(np.uint8, s, elements=st.sampled_from([0,255]), fill=st.just(0)),
+    arrays(np.uint8, (*s,3), fill=st.just(255)), arrays(np.uint8, (*s,4), fill=st.just(0)),
+    arrays(np.float32, s, elements=st.floats(0, 1, width=32))))
+
+@settings(max_examples=200, deadline=None)
+@given(a=pictures)
+def test_any_picture_is_prepared_or_refused_in_a_sentence(a):
+    try: x = prepare(a)
+    except ValueError as e: assert 'draw a digit first' in str(e)
+    else: check_prepared(x)
+
+@settings(max_examples=60, deadline=None)
+@given(left=st.integers(0,150), top=st.integers(0,150), side=st.integers(110,280), digit=st.integers(0,9),
+       tones=st.sampled_from([(0,255),(255,0),(90,230),(200,60)]))
+def test_neither_place_nor_size_nor_tone_matters(left, top, side, digit, tones):
+    ink,paper = tones
+    im = Image.new('L', (440,440), paper)
+    im.paste(drawn(digit, side=side, width=max(1, side*26//280), ink=ink, paper=paper), (left,top))
+    x = prepare(im)
+    check_prepared(x)
+    assert apart(x, prepare(drawn(digit)))<.05
+
+@pytest.mark.parametrize('mode', ['1','L','P','RGB','RGBA','LA','CMYK','YCbCr','I','I;16','F'])
+def test_any_kind_of_picture_will_do(mode):
+    im = drawn()
+    if mode in ('I','I;16'): odd = Image.fromarray(np.asarray(im).astype(np.int32 if mode=='I' else np.uint16)*257)
+    elif mode=='F': odd = Image.fromarray(np.asarray(im).astype(np.float32)*257)
+    else: odd = im.convert(mode)
+    assert odd.mode==mode and apart(prepare(odd), prepare(im))<.02
+
+@pytest.mark.parametrize('ink', ['black','white','gold'])
+def test_what_is_transparent_is_paper(ink):
+    clear = Image.new('RGBA', (280,280), (0,0,0,0))
+    clear.paste(ink, mask=Image.fromarray(255-np.asarray(drawn())))
+    assert (prepare(clear)-prepare(drawn())).abs().max()<.02
+
+def test_a_colour_of_the_palette_that_is_transparent_is_paper():
+    im = Image.fromarray((np.asarray(drawn())<128).astype(np.uint8), 'L').convert('P')
+    im.putpalette([255,255,255,0,0,0])
+    im.save(buffer := io.BytesIO(), 'PNG', transparency=0)
+    assert (prepare(Image.open(buffer))-prepare(drawn())).abs().mean()<.02
+
+def test_uneven_paper_is_not_ink():
+    dice = np.random.default_rng(0)
+    paper = np.asarray(drawn(5)).astype(float)*.75 + dice.normal(20, 2, (280,280))
+    assert apart(prepare(paper.clip(0, 255).astype(np.uint8)), prepare(drawn(5)))<.02
+
+@pytest.mark.parametrize('empty', [
+    Image.new('RGB', (280,280), 'white'), Image.new('L', (1,1)), Image.new('RGBA', (9,9)),
+    np.full((28,28), 200, np.uint8), torch.zeros(1,28,28)], ids=lambda o: type(o).__name__)
+def test_an_empty_paper_is_said_to_be_empty(empty):
+    with pytest.raises(ValueError, match='draw a digit first'): prepare(empty)
+
+@pytest.mark.parametrize('odd', [
+    np.zeros((0,5), np.uint8), np.zeros((5,5,2), np.uint8), np.full((9,9), np.nan), np.full((9,9), 2.),
+    torch.zeros(9, dtype=torch.uint8), np.zeros((9,9), int), torch.zeros(2,9,9)], ids=lambda o: f'{o.shape}')
+def test_what_is_no_picture_is_refused(odd):
+    with pytest.raises(ValueError, match='from 0 to 1'): prepare(odd)
+
+def test_redrawn_digits_are_black_on_white_and_the_same_for_the_same_seed(test_set):
+    a,b,c = (redraw(test_set[0][:3], seed=s) for s in (0,0,1))
+    assert a.shape==(3,280,280) and a.dtype==np.uint8 and (a==b).all() and (a!=c).any()
+    assert (a[:,0]==255).all() and (a.min((1,2))==0).all() and np.median(a)==255
+
+
+# the models
+
+def test_the_models_read_redrawn_digits_as_well_as_clean_ones(readers, test_set, mnist):
+    x,y = (o[::20] for o in test_set)
+    prepared = torch.stack([prepare(o) for o in redraw(x)])
+    for name,least in (('pixel similarity',.75), ('linear',.87), ('simple_net',.9), ('convnet',.96)):
+        clean,drawings = ((readers[name](o).argmax(1)==y).float().mean().item() for o in (x,prepared))
+        assert drawings>least and abs(drawings-clean)<.03, name
+
+def test_all_hands_are_read(readers):
+    x = torch.stack([prepare(drawn(d, h)) for h in hands for d in range(10)])
+    right = readers['convnet'](x).argmax(1)==torch.arange(10).repeat(len(hands))
+    assert right.float().mean()>=.9, [(list(hands)[i//10], i%10) for i in (~right).nonzero()[:,0].tolist()]
+
+def test_a_damaged_model_in_the_cache_is_trained_anew_and_the_dice_are_left_alone(full, tmp_path):
+    said = []
+    def again(): return quick_readers(said.append, ['pixel similarity'], tmp_path)['pixel similarity']
+    torch.manual_seed(3)
+    expected = torch.rand(3)
+    torch.manual_seed(3)
+    first = again()
+    (tmp_path/'pixel similarity'/'weights.safetensors').write_bytes(b'half')
+    second = again()
+    again()
+    assert len(said)==2 and (torch.rand(3)==expected).all()
+    x = torch.rand(5,28,28)
+    assert (first(x)==second(x)).all()
+
+
+# bytes and folders
+
+@settings(max_examples=150, deadline=None)
+@given(at=st.integers(0, 10**9), byte=st.integers(0,255), keep=st.integers(0, 10**9), cut=st.booleans())
+def test_damaged_bytes_are_a_picture_or_a_sentence(at, byte, keep, cut):
+    data = bytearray(as_png(drawn(side=60, width=6)))
+    data[at%len(data)] = byte
+    if cut: data = data[:keep%len(data)]
+    try: im = read_drawing(bytes(data))
+    except ValueError as e: assert re.search('no PNG or JPEG|pixels: make it smaller', str(e))
+    else: assert im.width*im.height<=2**20
+
+@pytest.mark.parametrize('size', [(1025,1024), (60_000,60_000), (2**31-1,2**31-1)], ids=str)
+def test_what_would_unpack_to_gigabytes_is_refused_unopened(size):
+    data = bytearray(as_png(Image.new('1', (1000,1000))))
+    data[16:24] = struct.pack('>II', *size)
+    data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, 'big')
+    with pytest.raises(ValueError, match='1,048,576 pixels|no PNG'): read_drawing(bytes(data))
+
+@pytest.mark.parametrize('kind', ['GIF','BMP','TIFF','WEBP','ICO'])
+def test_only_png_and_jpeg_are_decoded(kind):
+    drawn(side=64, width=6).save(f := io.BytesIO(), kind)
+    with pytest.raises(ValueError, match='no PNG or JPEG'): read_drawing(f.getvalue())
+
+def test_a_jpeg_will_do():
+    drawn().convert('RGB').save(f := io.BytesIO(), 'JPEG')
+    assert apart(prepare(read_drawing(f.getvalue())), prepare(drawn()))<.02
+
+def test_evaluate_gives_the_test_sets_own_figures_for_the_test_sets_own_digits(readers, test_set, full, tmp_path):
+    x,y = test_set
+    for d in (1,4,9):
+        (tmp_path/str(d)).mkdir()
+        for i,o in enumerate(x[y==d][:30]): Image.fromarray(o.numpy()).save(tmp_path/str(d)/f'{i}.png')
+    (tmp_path/'.hidden').mkdir()
+    (tmp_path/'7').mkdir() # nothing in it yet
+    table = evaluate(tmp_path, readers['linear'], full)
+    assert table.digit.tolist()==['1','4','9','all'] and table.drawings.tolist()==[30,30,30,90]
+    for d,mine,theirs in zip((1,4,9), table.accuracy, table.test_set):
+        right = (readers['linear'](x[y==d]).argmax(1)==d).float()
+        assert abs(right.mean()-theirs)<1e-5 and abs(right[:30].mean()-mine)<.05
+    assert abs(table.accuracy[3]-table.accuracy[:3].mean())<1e-5
+
+@pytest.mark.parametrize('files,said', [
+    ({}, 'no drawings'), ({'3/x.png': b'hello'}, 'x.png: these 5 bytes are no PNG'),
+    ({'three/x.png': b''}, 'drawings of three'), ({'3/e.png': as_png(Image.new('L', (9,9)))}, 'e.png: the picture is empty')],
+    ids=['nothing','no picture','another class','an empty one'])
+def test_evaluate_says_what_is_wrong_with_a_folder(files, said, readers, full, tmp_path):
+    for name,data in files.items():
+        (tmp_path/name).parent.mkdir()
+        (tmp_path/name).write_bytes(data)
+    with pytest.raises(ValueError, match=said): evaluate(tmp_path, readers['linear'], full)
+    with pytest.raises(FileNotFoundError, match='there is no folder'): evaluate(tmp_path/'none', readers['linear'])
