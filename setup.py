@@ -41,9 +41,9 @@ setup(
                  'Typing :: Typed',
                  'Programming Language :: Python :: 3 :: Only',
                  *(f'Programming Language :: Python :: 3.{n}' for n in range(oldest_python, newest_python + 1))],
-    packages=[*find_packages(include=[cfg['lib_path'], cfg['lib_path'] + '.*']), f'{cfg["lib_path"]}.static'],
-    # py.typed tells type checkers to believe our annotations; the drawing page is made of what lies in static
-    package_data={cfg['lib_path']: ['py.typed'], f'{cfg["lib_path"]}.static': ['*']},
+    packages=[*find_packages(include=[cfg['lib_path'], cfg['lib_path'] + '.*']), f'{cfg["lib_path"]}.app.static'],
+    # py.typed tells type checkers to believe our annotations, all.pyi what the star import gives; static has the drawing page
+    package_data={cfg['lib_path']: ['py.typed','all.pyi'], f'{cfg["lib_path"]}.app.static': ['*']},
     python_requires='>=' + cfg['min_python'],
     install_requires=listed('requirements'),
     extras_require=extras,

@@ -57,12 +57,14 @@ def quarto(text):
 def local_links(text, folder, root, is_page, files_at):
     "Links to files that are no pages lead to the repository, where they are."
     def link(m):
+        if m[1] is None: return m[0] # a span of code
         target,_,anchor = m[2].partition('#')
         if not target or re.match(r'\w+:', target) or m[1].startswith('!'): return m[0]
         path = (root/folder/target).resolve()
         if not path.is_relative_to(root) or not path.exists() or is_page(path.relative_to(root).as_posix()): return m[0]
         return f'{m[1]}({files_at}/{path.relative_to(root).as_posix()}{"#"*bool(anchor)}{anchor})'
-    return outside_code(partial(re.sub, r'(!?\[[^\]\n]*\])\(([^)\s]+)\)', link), text)
+    words = r'(?:[^\]\n`]|`[^`\n]*`)*' # of a link; there may be code among them
+    return outside_code(partial(re.sub, rf'(!?\[{words}\])\(([^)\s]+)\)|`[^`\n]+`', link), text, blocks_only=True)
 
 
 class Symbols:

@@ -32,11 +32,12 @@ def public(module):
     from digits_fastai._modidx import d
     mod = import_module(f'digits_fastai.{module}')
     source = Path(mod.__file__).read_text(encoding='utf-8')
+    listed = vars(mod).get('__all__', []) # `all` has none of its own: it only hands on
     indexed = [o.removeprefix(mod.__name__+'.') for o in d['syms'][mod.__name__]]
     entries = []
-    for name in dict.fromkeys([*indexed, *mod.__all__]):
+    for name in dict.fromkeys([*indexed, *listed]):
         owner,_,method = name.rpartition('.')
-        if any(o.startswith('_') for o in name.split('.')) or not owner and name not in mod.__all__: continue
+        if any(o.startswith('_') for o in name.split('.')) or not owner and name not in listed: continue
         if owner and not hasattr(mod, owner): continue # a class inside a function
         obj = inspect.getattr_static(getattr(mod, owner), method) if owner else getattr(mod, name)
         obj = getattr(obj, 'fget', None) or getattr(obj, '__func__', obj)
@@ -106,21 +107,21 @@ def as_value(o):
     lines = text.splitlines()
     return '\n'.join(lines[:12] + ['…']*(len(lines)>12))
 
-def described(entry, nb, anchors):
+def described(entry, chapter, anchors):
     "One name: heading, call, words, table, and the way to where the chapter writes it."
     if entry.is_code:
         body = [f'```python\n{as_call(entry)}\n```', escaped(entry.words), parameters(entry)]
     else:
         body = [f'```text\n{as_value(entry.obj)}\n```']
-    return '\n\n'.join([f'## `{entry.name}`', *filter(None, body), in_chapter(entry, nb, anchors)])
+    return '\n\n'.join([f'## `{entry.name}`', *filter(None, body), in_chapter(entry, chapter, anchors)])
 
-def in_chapter(entry, nb, anchors, words='In the chapter'):
+def in_chapter(entry, chapter, anchors, words='In the chapter'):
     "A link to the cell that makes the name, or, for a method, its class."
     name = next(o for o in (entry.name, entry.name.split('.')[0]) if f'src-{o}' in anchors)
-    return f'<a class="where" href="../nbs/{nb.stem}.html#src-{name}">{words}</a>'
+    return f'<a class="where" href="../nbs/{chapter.name}.html#src-{name}">{words}</a>'
 
-def module_page(module, entries, nb, title, anchors, source):
+def module_page(chapter, entries, anchors, source):
     "Everything public in one module."
-    lead = f'What chapter [{title}](../nbs/{nb.name}) exports. [Its source]({source}).'
-    entries = [described(o, nb, anchors) for o in entries]
-    return '\n\n'.join(['---\norphan: true\n---', f'# `digits_fastai.{module}`', '{.lead}\n'+lead, *entries, ''])
+    lead = f'What [{chapter.cited} {chapter.title}](../nbs/{chapter.name}.ipynb) exports. [Its source]({source}).'
+    entries = [described(o, chapter, anchors) for o in entries]
+    return '\n\n'.join(['---\norphan: true\n---', f'# `digits_fastai.{chapter.module}`', '{.lead}\n'+lead, *entries, ''])

@@ -1,5 +1,5 @@
 "What all tests share: where things are, the digits, and how to run a command without touching anybody's files."
-import os,re,shutil,signal,subprocess,sys
+import os,shutil,signal,subprocess,sys
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -19,24 +19,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The package is found whether it is installed or not, here and in the processes that the tests start.
 os.environ['PYTHONPATH'] = os.pathsep.join([str(root), *filter(None, [os.getenv('PYTHONPATH')])])
-sys.path.insert(0, str(root))
+sys.path[:0] = [str(root), str(root/'docs')]
 sys.dont_write_bytecode = True
 
+from rooms import chapters as all_chapters
 
-class Chapter:
-    "One notebook and the module that it exports."
-    def __init__(self, nb):
-        self.nb = nb
-        number,letter = re.match(r'(\d+)([a-z]?)_', nb.name).groups()
-        self.number = int(number),letter,nb.name # as nbs/ lists them: files/01_archives, 00_download, training/01_callbacks, training/02_schedules
-        self.name = re.search(r'#\|\s*default_exp (\w+)', nb.read_text(encoding='utf-8')).group(1)
-        self.py = root/'digits_fastai'/f'{self.name}.py'
-
-    def __repr__(self): return self.nb.stem
-
-
-notebooks = sorted((root/'nbs').glob('[0-9]*.ipynb'))
-chapters = sorted(map(Chapter, notebooks), key=lambda o: o.number)
+chapters = all_chapters()
+notebooks = [o.nb for o in chapters]
 
 
 def settings():

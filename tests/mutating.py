@@ -5,7 +5,8 @@ from types import ModuleType,SimpleNamespace
 
 from conftest import chapters
 
-sources = {o.name: o.py.read_text(encoding='utf-8') for o in chapters}
+course = {o.module.split('.')[-1]: o for o in chapters} # by the module's own name: no two rooms have the same
+sources = {name: o.py.read_text(encoding='utf-8') for name,o in course.items()}
 
 
 def replaced(name, old, new):
@@ -18,8 +19,8 @@ def replaced(name, old, new):
 
 def fresh(name, source, known=False):
     "A new module of the package, made of a source. `known`: may others import it, from now on?"
-    m = ModuleType(f'digits_fastai.{name}')
-    m.__dict__.update(__package__='digits_fastai', __file__=f'<{name}>')
+    m = ModuleType(f'digits_fastai.{course[name].module}')
+    m.__dict__.update(__package__=m.__name__.rpartition('.')[0], __file__=f'<{name}>')
     if known: sys.modules[m.__name__] = m
     exec(compile(source, m.__file__, 'exec'), vars(m))
     return m
@@ -37,13 +38,20 @@ def mutant(name, old, new):
             if vars(c)[k] is not v: setattr(c, k, v)
 
 
+def up_to_the_learner():
+    "The names of its module and of all that are below it, from the ground up."
+    learner = course['learner']
+    below = [o for o in chapters if learner.is_above(o) or o is learner]
+    return [o.module.split('.')[-1] for o in sorted(below, key=lambda o: (o.floor, o.number))]
+
+
 def world(module=None, old='', new=''):
     "The library up to the Learner, every chapter a fresh module, with one text in one of them replaced by another."
     changed = {module: replaced(module, old, new)} if module else {}
     ours = {k: sys.modules.pop(k) for k in list(sys.modules) if k.startswith('digits_fastai.')}
     w = SimpleNamespace(modules={})
     try:
-        for name in [o.name for o in chapters if o.number<(7,'')]:
+        for name in up_to_the_learner():
             m = w.modules[name] = fresh(name, changed.get(name, sources[name]), known=True)
             vars(w).update({k: vars(m)[k] for k in m.__all__})
     finally:

@@ -3,14 +3,15 @@ import importlib.util,json,re,shutil,sys
 
 import pytest
 
-from conftest import notebooks,python,root,run
+from conftest import chapters,python,root,run
 
-sys.path.insert(0, str(root/'docs'))
 nbdev = pytest.importorskip('nbdev', reason='nbdev makes the pages: pip install -e ".[dev]"')
 if not nbdev.__version__.startswith('2.'):
     pytest.skip(f'nbdev {nbdev.__version__} is not the one of the extra dev', allow_module_level=True)
 
-import contents,links,lookup,pages,reference
+import contents,links,lookup,pages,reference,rooms
+
+of = {o.module: o for o in chapters}
 
 
 # The converter
@@ -110,24 +111,26 @@ def test_every_picture_has_words(page):
     derived = 'A part: picture made by this cell'
     assert alts=={'plot(1)': derived, 'plot(2)': 'A three', 'plot(3)': derived}
 
-def test_every_chapter_has_its_place():
-    assert {o.name: contents.group_of(o) for o in notebooks} # none is refused
-    with pytest.raises(ValueError, match='99_x.ipynb belongs to no group'): contents.group_of(root/'nbs'/'99_x.ipynb')
-    assert [contents.group_of(root/'nbs'/o) for o in ('scale/00_processes.ipynb','app/02_doctor.ipynb')]==['Scale','Use it']
+def test_the_sites_contents_are_the_rooms():
+    blocks = contents.toctree(chapters, ['names']).split('\n\n```{toctree}')
+    assert len(blocks)==len(rooms.rooms)+1 and 'Look it up' in blocks[-1]
+    for room,block in zip(rooms.rooms, blocks):
+        listed = re.findall(r'^nbs/\S+', block, flags=re.M)
+        assert f':caption: {room.title}\n' in block and listed==[f'nbs/{o}' for o in chapters if o.room==room.name]
 
 
 # The reference
 
 def test_a_page_tells_what_the_docments_say():
     entry, = [o for o in reference.public('baseline') if o.name=='mean_digits']
-    text = reference.described(entry, root/'nbs'/'02_baseline.ipynb', {'src-mean_digits'})
+    text = reference.described(entry, of['baseline'], {'src-mean_digits'})
     assert '## `mean_digits`' in text and 'mean_digits(x, y, n=None)' in text
     assert re.search(r'\| `x` `Tensor` \| images, float in \\\[0,1\\\], \\\[N,H,W\\\] \|', text)
     assert '../nbs/02_baseline.html#src-mean_digits' in text
 
 def test_methods_and_patched_methods_are_found():
     assert {'Learner','Learner.fit','Learner.validate'} <= {o.name for o in reference.public('learner')}
-    assert {'Learner.lr_find','valley'} <= {o.name for o in reference.public('lr_find')}
+    assert {'Learner.lr_find','valley'} <= {o.name for o in reference.public('training.lr_find')}
 
 @pytest.mark.parametrize('row,wrong', [
     ('05_losses,losses.mse learner.Learner.none,F.mse_loss,a|b', None), ('77_none,,,', "names the chapter '77_none'"),
@@ -135,7 +138,7 @@ def test_methods_and_patched_methods_are_found():
 def test_the_map_of_the_book_is_drawn_from_its_file(tmp_path, symbols, row, wrong):
     file = tmp_path/'book_map.csv'
     file.write_text(f'section,chapter,ours,fastai,note\nThe loss,{row}\n', encoding='utf-8')
-    def made(): return lookup.book_map(file, [root/'nbs'/'05_losses.ipynb'], symbols)
+    def made(): return lookup.book_map(file, [of['losses']], symbols)
     if wrong:
         with pytest.raises(ValueError, match=wrong): made()
     else: assert re.search(r'The loss \| \[05 One .*\]\(nbs/05_losses.ipynb\) \| \[`mse`\]\(api/losses.md#mse\)<br>'
@@ -192,21 +195,21 @@ def built(tmp_path_factory):
     return tmp/'site'
 
 def test_the_site_is_built_without_a_network_a_warning_or_a_fault(built):
-    for o in ('index','names','api/index','CHANGELOG','CONTRIBUTING','search', *(f'nbs/{o.stem}' for o in notebooks)):
+    for o in ('index','names','api/index','CHANGELOG','CONTRIBUTING','search', *(f'nbs/{o}' for o in chapters)):
         assert (built/f'{o}.html').is_file(), o
     assert {o.name for o in built.parent.iterdir()}=={'site','src'}, 'the build leaves something beside its pages'
 
 def test_a_chapter_is_downloaded_as_it_is(built):
-    for o in notebooks: assert (built/'_sources'/'nbs'/o.name).read_bytes()==o.read_bytes()
+    for o in chapters: assert (built/'_sources'/'nbs'/f'{o}.ipynb').read_bytes()==o.nb.read_bytes()
 
 def test_solutions_are_folded_and_nothing_of_nbdev_is_left(built):
     text = (built/'nbs'/'08_learner.html').read_text(encoding='utf-8')
     assert 'A solution' in text and 'tag_hide-cell' in text and 'api/dataloaders.html#dataloaders' in text
     assert 'colab.research.google.com' in text and '08_learner.ipynb' in text
-    for o in notebooks:
-        text = (built/'nbs'/f'{o.stem}.html').read_text(encoding='utf-8')
+    for o in chapters:
+        text = (built/'nbs'/f'{o}.html').read_text(encoding='utf-8')
         shown = re.sub(r'<pre>.*?</pre>|<code.*?</code>', '', text, flags=re.S)
-        assert not re.search(r'default_exp|google\.colab\b|:::|\{\.callout|^#\|', shown, flags=re.M), o.name
+        assert not re.search(r'default_exp|google\.colab\b|:::|\{\.callout|^#\|', shown, flags=re.M), o
 
 def test_formulas_need_no_script(built):
     text = (built/'nbs'/'02_baseline.html').read_text(encoding='utf-8')

@@ -1,11 +1,13 @@
-"The map of chapters on the front page: every chapter, its module, and about how long it takes to read."
+"The front page: a row for every chapter, a line for every room, and about how long a chapter takes to read."
 import json,re
 
 import pytest
 
-from conftest import notebooks,root
+import rooms
+from conftest import chapters,root
 
-row = re.compile(r'^\| \[\S+ [^]]+\]\(nbs/(\S+)\.ipynb\) \| `(\w+)` \| .+? \| (\d+) \|', re.M)
+row = re.compile(r'^\| \[(\d\d) ([^]]+)\]\(nbs/(\S+)\.ipynb\) \| `(\w+)` \| .+? \| (\d+) \|', re.M)
+front = (root/'README.md').read_text(encoding='utf-8')
 
 
 def minutes(nb):
@@ -13,31 +15,38 @@ def minutes(nb):
     words = lines = 0
     for c in json.loads(nb.read_text(encoding='utf-8'))['cells']:
         text = ''.join(c['source'])
-        if 'hide-cell' in c['metadata'].get('tags', []): continue
+        if {'hide-cell','solution'} & set(c['metadata'].get('tags', [])): continue
         if c['cell_type']=='markdown': words += len(text.split())
         elif c['cell_type']=='code': lines += sum(bool(o.strip()) for o in text.splitlines())
     return words/230 + lines/25
 
-def module(nb): return re.search(r'#\| default_exp (\w+)', nb.read_text(encoding='utf-8'))[1]
-
 def complaints(page):
-    "What the map says wrongly, in words."
-    said,there = row.findall(page),{o.stem: o for o in notebooks if not o.stem.startswith('11_assess_')}
-    for nb in there:
-        if (n := [o for o,*_ in said].count(nb))!=1: yield f'{nb} stands in the map {n} times'
-    for nb,name,time in said:
-        if nb not in there: yield f'there is no chapter {nb}'
-        elif name!=module(there[nb]): yield f'{nb} makes {module(there[nb])}, not {name}'
-        elif abs(int(time)-minutes(there[nb]))>5: yield f'{nb} takes {minutes(there[nb]):.0f} minutes, not {time}'
+    "What the page says wrongly of the chapter, in words."
+    said,there = row.findall(page),{o.name: o for o in chapters if not o.room}
+    for name in there:
+        if (n := [o[2] for o in said].count(name))!=1: yield f'{name} stands in the map {n} times'
+    if [o[2] for o in said]!=sorted(o[2] for o in said): yield 'the chapters are out of order'
+    for number,title,name,module,time in said:
+        if name not in there: yield f'there is no chapter {name}'; continue
+        chapter = there[name]
+        if (number,title)!=(chapter.cited, chapter.title): yield f'{name} is called {chapter.cited} {chapter.title}'
+        if module!=chapter.module: yield f'{name} makes {chapter.module}, not {module}'
+        if abs(int(time)-minutes(chapter.nb))>5: yield f'{name} takes {minutes(chapter.nb):.0f} minutes, not {time}'
+
+def rooms_without_a_line(page):
+    return [o.name for o in rooms.rooms if o.name and page.count(f'| [`{o.name}/`](nbs/{o.name}) |')!=1]
 
 
-def test_the_map_is_right():
-    assert list(complaints((root/'README.md').read_text(encoding='utf-8')))==[]
+def test_the_map_is_right(): assert list(complaints(front))==[]
+
+def test_every_room_has_its_line(): assert rooms_without_a_line(front)==[]
 
 @pytest.mark.parametrize('old,new,complaint', [
-    ('nbs/08_learner.ipynb', 'nbs/06_teacher.ipynb', 'no chapter 06_teacher'), ('| `losses` |', '| `loss` |', 'makes losses'),
-    (r'(?<=`optimizer` \| )(.+?) \| \d+ \|', r'\1 | 5 |', '04_optimizer takes'), (r'\n.*02_baseline.*', '', 'stands in the map 0')])
+    (r'nbs/\d\d_learner', 'nbs/06_teacher', 'no chapter 06_teacher'), (r'\| `losses` \|', '| `loss` |', 'makes losses'),
+    (r'(?<=`optimizer` \| )(.+?) \| \d+ \|', r'\1 | 5 |', '04_optimizer takes'),
+    (r'\n.*03_dataloaders.*', '', 'stands in the map 0'), (r'\[04 Walking', '[05 Walking', 'is called 04 Walking downhill')])
 def test_a_wrong_map_is_noticed(old, new, complaint):
-    page = (root/'README.md').read_text(encoding='utf-8')
-    pattern = old if '\\' in old else re.escape(old)
-    assert any(complaint in o for o in complaints(re.sub(pattern, new, page)))
+    assert any(complaint in o for o in complaints(re.sub(old, new, front)))
+
+def test_a_room_that_is_forgotten_is_noticed():
+    assert rooms_without_a_line(front.replace('[`nets/`](nbs/nets)', '[`nets/`](nbs/net)'))==['nets']

@@ -5,9 +5,10 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from conftest import notebooks,python,root,settings
+from conftest import chapters,notebooks,python,root,settings
 
 everyone = [root/'index.ipynb', *notebooks]
+def named(nb): return nb.relative_to(root).with_suffix('').as_posix()
 biggest = 1.5e6 # bytes
 
 debris = {'the path of an installed package': r'site-packages|dist-packages',
@@ -52,7 +53,7 @@ def ours(url):
     return any(url==o or re.match(re.escape(o)+r'(\.git)?([/#?@]|$)', url) for o in allowed)
 
 
-@pytest.mark.parametrize('nb', everyone, ids=lambda o: o.stem)
+@pytest.mark.parametrize('nb', everyone, ids=named)
 def test_a_notebook_has_its_frame(nb):
     d = read(nb)
     ids = [c['id'] for c in d['cells']]
@@ -62,7 +63,7 @@ def test_a_notebook_has_its_frame(nb):
     assert first['cell_type']=='markdown' and re.match(r'# \S.*\n+> \S', source(first)), 'it begins "# Title", "> Line"'
     assert nb.stat().st_size<biggest, f'{nb.stat().st_size/1e6:.1f} MB'
 
-@pytest.mark.parametrize('nb', everyone, ids=lambda o: o.stem)
+@pytest.mark.parametrize('nb', everyone, ids=named)
 def test_jupyter_finds_nothing_wrong_with_the_file(nb):
     nbformat.validate(read(nb), version=4)
     assert read(nb)['nbformat_minor']>=5, 'ids of cells came with 4.5'
@@ -74,20 +75,23 @@ def test_a_file_that_is_no_notebook_is_reported():
             nbformat.validate({**d, 'cells': [{**d['cells'][0], **change}]}, version=4)
 
 # What a chapter reads or runs that lies in the repository: Colab has it only where the hidden cell fetches it.
-repository = r'\bcourse_folder\(|\.\./(docs|bench|tests|settings\.ini)|[\'"]\d\d[a-z]?_\w+\.(csv|png|ipynb)[\'"]|run\(\'exercises'
+data = {o.name for o in (root/'nbs').rglob('*') if o.suffix in ('.csv','.png')}
+repository = (r'\bcourse_folder\(|\.\./(docs|bench|tests|settings\.ini)|[\'"](?:nbs/)?(?:\w+/)?\d\d_\w+\.ipynb[\'"]|run\(\'exercises|'
+              + '|'.join(map(re.escape, sorted(data))))
 
 def missing_in_colab(nb):
     "Does a notebook read files of the repository without fetching them?"
     reads = any(re.search(repository, source(c)) for c in cells(nb, 'code'))
     return reads and not any('git clone' in source(c) for c in cells(nb, 'code') if 'google.colab' in source(c))
 
-@pytest.mark.parametrize('nb', notebooks, ids=lambda o: o.stem)
+@pytest.mark.parametrize('nb', notebooks, ids=named)
 def test_in_colab_a_chapter_has_the_files_that_it_reads(nb):
-    assert not missing_in_colab(nb), 'clone the repository in the hidden cell, as 12_all does'
+    assert not missing_in_colab(nb), 'clone the repository in the hidden cell, as the last chapter does'
 
 def test_a_chapter_without_its_files_is_reported(tmp_path):
-    whole = read(root/'nbs/12_all.ipynb')
-    assert not missing_in_colab(root/'nbs/12_all.ipynb')
+    last = next(o.nb for o in chapters if o.module=='all')
+    whole = read(last)
+    assert not missing_in_colab(last)
     bare = [c for c in whole['cells'] if 'git clone' not in source(c)]
     (tmp_path/'bare.ipynb').write_text(json.dumps({**whole, 'cells': bare}))
     assert missing_in_colab(tmp_path/'bare.ipynb')
@@ -110,7 +114,7 @@ def test_a_chapter_runs_in_a_jupyter_kernel_alone_in_a_folder(name, tmp_path, mo
     assert any('image/png' in o.get('data', {}) for o in made) and not [o for o in made if o.output_type=='error']
     assert not any(tmp_path.iterdir()), 'it left files'
 
-@pytest.mark.parametrize('nb', everyone, ids=lambda o: o.stem)
+@pytest.mark.parametrize('nb', everyone, ids=named)
 def test_colab_installs_from_the_address_in_settings(nb):
     installs = [source(c) for c in cells(nb, 'code') if 'google.colab' in source(c)]
     assert len(installs)==1, f'{nb.name} has {len(installs)} cells for Colab; one hidden cell is wanted'
@@ -119,16 +123,16 @@ def test_colab_installs_from_the_address_in_settings(nb):
     wanted = [settings()['git_url']]
     assert urls==wanted, f'change the address in {nb.name}: it says {urls}, settings.ini {wanted}'
 
-@pytest.mark.parametrize('nb', everyone, ids=lambda o: o.stem)
+@pytest.mark.parametrize('nb', everyone, ids=named)
 def test_other_addresses_agree_with_settings_as_well(nb):
     wrong = [o for o in addresses(nb) if not ours(o)]
     assert not wrong, f'change these in {nb.name}: {wrong}'
 
-@pytest.mark.parametrize('nb', everyone, ids=lambda o: o.stem)
+@pytest.mark.parametrize('nb', everyone, ids=named)
 def test_saved_outputs_belong_to_no_machine(nb):
     assert not (found := list(stains(cells(nb, 'code')))), '\n'.join([nb.name, *found])
 
-@pytest.mark.parametrize('nb', notebooks, ids=lambda o: o.stem)
+@pytest.mark.parametrize('nb', notebooks, ids=named)
 def test_a_chapter_keeps_its_outputs(nb):
     assert any(c['outputs'] for c in cells(nb, 'code')), 'a course is read where nothing runs: save the outputs'
 

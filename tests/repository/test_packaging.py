@@ -86,20 +86,20 @@ def in_clean(clean, code, tmp_path): return run(clean, '-c', code, cwd=tmp_path,
 def test_the_source_distribution_holds_what_the_wheel_is_built_from_and_no_more(built):
     found, = built.glob('*.tar.gz')
     with tarfile.open(found) as t: names = {o.name.split('/', 1)[1] for o in t if o.isfile()}
-    assert {'settings.ini','setup.py','README.md','LICENSE','digits_fastai/py.typed','digits_fastai/static/draw.js'}<=names
+    assert {'settings.ini','setup.py','README.md','LICENSE','digits_fastai/py.typed','digits_fastai/app/static/draw.js'}<=names
     assert not [o for o in names if o.startswith(('nbs/','tests/','bench/','docs/','.')) or o.endswith(('.ipynb','.csv'))]
 
 def test_the_wheel_holds_every_module_and_nothing_else(inside):
     modules = {k for k in inside if not re.match(r'[^/]+\.dist-info/', k)}
     lib = root/'digits_fastai'
-    files = [*lib.glob('*.py'), lib/'py.typed', *(lib/'static').iterdir()]
+    files = [*lib.rglob('*.py'), lib/'all.pyi', lib/'py.typed', *(lib/'app'/'static').iterdir()]
     assert modules=={o.relative_to(root).as_posix() for o in files}
-    assert {f'digits_fastai/{c.name}.py' for c in chapters}<=modules
+    assert {c.py.relative_to(root).as_posix() for c in chapters}<=modules
     extra = {k.split('/', 1)[1] for k in inside}-{k.split('/', 1)[1] for k in modules}
     assert extra<={'METADATA','WHEEL','RECORD','top_level.txt','entry_points.txt','licenses/LICENSE','LICENSE'}
 
 def test_the_wheel_holds_the_modules_as_they_are(inside):
-    for o in (root/'digits_fastai').glob('*.py'): assert inside[f'digits_fastai/{o.name}']==o.read_bytes()
+    for o in (root/'digits_fastai').rglob('*.py'): assert inside[o.relative_to(root).as_posix()]==o.read_bytes()
 
 def test_the_metadata_are_those_of_settings(metadata):
     assert plain(metadata['Name'])==plain(s['lib_name']) and metadata['Version']==s['version']
@@ -140,9 +140,9 @@ def undeclared(source, *keys):
 
 @pytest.mark.parametrize('chapter', chapters, ids=str)
 def test_what_a_module_imports_is_declared(chapter):
-    extra = {'tracking': ['track_requirements'], 'scale': ['scale_requirements']} # they say so where it is missing
-    missing = undeclared(chapter.py.read_text(encoding='utf-8'), 'requirements', *extra.get(chapter.name, []))
-    assert not missing, f'{chapter.name} imports {missing}: add them to requirements in settings.ini'
+    extra = {'training.tracking': ['track_requirements'], 'scale.processes': ['scale_requirements']} # they say so where it is missing
+    missing = undeclared(chapter.py.read_text(encoding='utf-8'), 'requirements', *extra.get(chapter.module, []))
+    assert not missing, f'{chapter} imports {missing}: add them to requirements in settings.ini'
 
 @pytest.mark.parametrize('source,found', [
     ('import nbdev', ['nbdev']), ('def f():\n    from no_such_package.x import y', ['no_such_package']),
