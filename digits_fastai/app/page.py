@@ -33,7 +33,7 @@ import digits_fastai
 from .draw import prepare,quick_readers,read_drawing
 from ..images import image_files
 from ..nets.predict import load_reader
-from ..training.weights import write_whole
+from ..files.atomic import write_whole
 
 # %% ../../nbs/app/01_page.ipynb #c637c917
 digits = [str(o) for o in range(10)]

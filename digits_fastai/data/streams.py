@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..files.archives import new_file
+from ..files.atomic import new_file
 from ..dataloaders import Dataset
 from ..images import image_files,load_images
 

@@ -114,7 +114,13 @@ def count_files(
 )->int: # how many; 0 if there is no such folder
     "Count files, quickly. Those whose names begin with a dot are the system's, and left out."
     n = 0
-    for _,folders,names in os.walk(folder, followlinks=True):
+    seen = set() # a folder may be linked into itself
+    for where,folders,names in os.walk(folder, followlinks=True):
+        place = os.stat(where)
+        if (place.st_dev,place.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((place.st_dev,place.st_ino))
         folders[:] = [o for o in folders if o[0]!='.']
         n += len([o for o in names if o[0]!='.' and o.endswith(kind)])
     return n

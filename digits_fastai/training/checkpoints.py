@@ -18,11 +18,12 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from ..dataloaders import to_device
+from ..files.atomic import write_whole
 from ..events import Callback
 from ..learner import Learner
 from ..optimizer import set_hyper
 from .randomness import random_states,set_random_states
-from .weights import read_tensors,write_whole
+from .weights import read_tensors
 
 # %% ../../nbs/training/05_checkpoints.ipynb #e249c917
 def _encode(o, name, tensors):
