@@ -4,6 +4,7 @@ Where a check could be satisfied by code that does nothing, a twin breaks ours o
 import inspect,io,os,pickle,random,shutil,struct,subprocess,sys,tempfile,time,zlib
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -492,10 +493,17 @@ def check_stale(folder, change, monkeypatch):
 @pytest.mark.skipif(sys.platform=='win32', reason='a time of change that cannot be set is kept on Unix only')
 def test_a_stale_cache_is_noticed_and_rebuilt(what, folder, monkeypatch): check_stale(folder, stale[what], monkeypatch)
 
-@pytest.mark.parametrize('what', set(stale)-{'one more','one less'}) # the number of pictures is looked at, too
-def test_a_key_that_overlooks_changes_is_noticed(what, folder, monkeypatch):
+def test_a_key_that_overlooks_changes_is_noticed(folder, monkeypatch):
     monkeypatch.setattr(images, '_key', lambda path, names, convert: 'k'*64)
-    with pytest.raises(AssertionError): check_stale(folder, stale[what], monkeypatch)
+    with pytest.raises(AssertionError): check_stale(folder, changed, monkeypatch)
+
+@pytest.mark.skipif(sys.platform=='win32', reason='a time of change that cannot be set is kept on Unix only')
+def test_without_the_time_of_change_a_file_that_was_set_back_is_not_noticed(folder, monkeypatch):
+    def stat(o, *args, real=os.stat, **kwargs):
+        s = real(o, *args, **kwargs)
+        return SimpleNamespace(st_size=s.st_size, st_mtime_ns=s.st_mtime_ns, st_ctime_ns=0, st_ctime=s.st_ctime)
+    monkeypatch.setattr(images, 'os', SimpleNamespace(**{**vars(os), 'stat': stat}))
+    with pytest.raises(AssertionError): check_stale(folder, back_in_time, monkeypatch)
 
 # A large folder isn't asked file by file. Five are "large" here, and the clock runs fast, so that folders seem old.
 
@@ -562,78 +570,41 @@ def test_the_draw_of_files_leaves_everybodys_dice_alone(folder, monkeypatch):
     load_folder(folder)
     assert random.getstate()==was[0] and torch.equal(torch.get_rng_state(), was[1])
 
-def test_times_alone_do_not_see_a_file_that_was_set_back(folder, monkeypatch):
-    "Why the key has the time of change (ctime) as well: without, this is what would be lost."
-    class Without:
-        def __init__(self, s): self.st_size,self.st_mtime_ns,self.st_ctime_ns = s.st_size,s.st_mtime_ns,0
-    real = os.stat
-    def stat(o, *args, **kwargs): return Without(real(o)) if str(o).endswith('.png') else real(o, *args, **kwargs)
-    monkeypatch.setattr(images.os, 'stat', stat)
+def test_no_byte_of_a_cache_can_be_changed_missing_or_too_many(folder):
     load_folder(folder)
-    time.sleep(.02)
-    write(folder/'3'/'2.png', 99)
-    was = real(folder/'3'/'1.png')
-    x = load_folder(folder)[0]
-    assert torch.equal(x, fresh(folder)), 'a changed time is seen either way'
-    kept = real(folder/'3'/'2.png')
-    write(folder/'3'/'2.png', 44)
-    os.utime(folder/'3'/'2.png', ns=(kept.st_atime_ns, kept.st_mtime_ns))
-    assert not torch.equal(load_folder(folder)[0], fresh(folder))
+    file = kept_at(folder)
+    whole = file.read_bytes()
+    for i in range(len(whole)):
+        for data in (whole[:i], whole[:i]+bytes([whole[i]^4])+whole[i+1:], whole[:i]+b'\0'+whole[i:]):
+            file.write_bytes(data)
+            assert images._read_cache(file)==(None,None), i
 
-def spoil(how, kept, tmp_path):
-    data = bytearray(kept.read_bytes())
-    n = len(data)
-    if how=='truncated': data = data[:n//2]
-    if how=='empty': data = b''
-    if how=='one byte short': data = data[:-1]
-    if how=='one byte long': data += b'\0'
-    if how=='a flipped bit in a pixel': data[77] ^= 4
-    if how=='a flipped bit in the note': data[-20] ^= 4
-    if how=='a flipped bit in the length': data[-5] ^= 4
-    if how=='a flipped bit in the checksum': data[-1] ^= 4
-    if how=='turned pictures': data = data.replace(b'[12, 5, 4]', b'[12, 4, 5]')
-    if how=='another count': data = data.replace(b'[12, 5, 4]', b'[11, 5, 4]')
-    if how=='a note of 4 GiB': data[-8:-4] = b'\xff'*4
-    if how=='zeros': data = bytes(n)
-    if how=='text': data = b'hello'
+def spoiled(how, kept, tmp_path):
+    data = kept.read_bytes()
     if how=='of another folder':
         make_folder(tmp_path/'other')
         write(tmp_path/'other'/'7'/'5.png', 77)
         load_folder(tmp_path/'other')
-        data = kept_at(tmp_path/'other').read_bytes()
-    if how in ('a pickle','a pickle in a .npy'):
-        class Evil:
-            def __reduce__(self): return (os.system, (f'touch {tmp_path/"harm"}',))
-        f = io.BytesIO()
-        if how=='a pickle': pickle.dump(Evil(), f)
-        else: np.save(f, np.array([Evil()], dtype=object), allow_pickle=True)
-        data = f.getvalue()
-    kept.unlink()
-    if how=='a folder': kept.mkdir()
-    else: kept.write_bytes(data)
+        return kept_at(tmp_path/'other').read_bytes()
+    return {'truncated': data[:len(data)//2], 'empty': b'', 'text': b'hello', 'zeros': bytes(len(data)),
+            'a flipped bit in a pixel': data[:77]+bytes([data[77]^4])+data[78:],
+            'turned pictures': data.replace(b'[12, 5, 4]', b'[12, 4, 5]'),
+            'a note of 4 GiB': data[:-8]+b'\xff'*4+data[-4:], 'a pickle': pickle.dumps(data)}[how]
 
-spoils = ['truncated', 'empty', 'one byte short', 'one byte long', 'a flipped bit in a pixel',
-          'a flipped bit in the note', 'a flipped bit in the length', 'a flipped bit in the checksum', 'turned pictures', 'another count',
-          'a note of 4 GiB', 'zeros', 'text', 'of another folder', 'a pickle', 'a pickle in a .npy']
+spoils = ['truncated','empty','text','zeros','a flipped bit in a pixel','turned pictures','a note of 4 GiB','a pickle',
+          'of another folder']
 
 def check_spoiled(how, folder, tmp_path, monkeypatch):
     want = load_folder(folder)[0]
-    spoil(how, kept_at(folder), tmp_path)
+    kept_at(folder).write_bytes(spoiled(how, kept_at(folder), tmp_path))
     with watched(monkeypatch) as seen: got = load_folder(folder)[0]
     assert torch.equal(got, want) and seen==[12], 'the cache was taken for good'
-    assert not (tmp_path/'harm').exists(), 'a pickle was let loose'
     with watched(monkeypatch) as seen:
         assert torch.equal(load_folder(folder)[0], want) and not seen, 'it was not rebuilt'
 
 @pytest.mark.parametrize('how', spoils)
 def test_a_broken_foreign_or_hostile_cache_is_noticed_and_rebuilt(how, folder, tmp_path, monkeypatch):
     check_spoiled(how, folder, tmp_path, monkeypatch)
-
-def test_the_hostile_pickle_would_do_harm(folder, tmp_path):
-    load_folder(folder)
-    spoil('a pickle', kept_at(folder), tmp_path)
-    pickle.loads(kept_at(folder).read_bytes())
-    assert (tmp_path/'harm').exists()
 
 def test_without_a_checksum_a_flipped_bit_is_not_noticed(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(images, '_checksum', lambda pixels, note: 1234)
@@ -660,7 +631,7 @@ def every_change_is_seen(crc, seed=0):
     assert crc(x, b'{}')==crc(x.copy(), b'{}')!=crc(x, b'{ }')
     for i,y in enumerate(changes(x, g)): assert crc(x, b'{}')!=crc(y, b'{}'), i
 
-@pytest.mark.parametrize('seed', range(5))
+@pytest.mark.parametrize('seed', range(2))
 def test_the_checksum_of_a_cache_sees_every_change(seed): every_change_is_seen(images._checksum, seed)
 
 @pytest.mark.parametrize('left_out', range(3))

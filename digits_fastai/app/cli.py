@@ -66,8 +66,8 @@ app = typer.Typer(name='digits', cls=_OneSentence, no_args_is_help=True, rich_ma
 
 def _print_version(asked):
     if not asked: return
-    from digits_fastai import __version__
-    typer.echo(__version__)
+    import digits_fastai
+    typer.echo(digits_fastai.__version__)
     raise typer.Exit
 
 @app.callback()

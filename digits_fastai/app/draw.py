@@ -158,8 +158,8 @@ def train_quick(
                 learn.fit(1, 0.) # a learning rate of 0 changes nothing: this only measures
             else: fit_recipe(learn, model)
     recipe = recipes[model]
-    args = dict(n_out=len(data.classes), **recipe.args)
-    return export_reader(learn, folder, recipe.name, args, about=f'{name}, for a page to draw on.')
+    args = dict(n_out=len(data.classes), **(recipe.args or {}))
+    return export_reader(learn, folder, recipe.model.__name__, args, about=f'{name}, for a page to draw on.')
 
 # %% ../../nbs/app/00_draw.ipynb #9d27731a
 def quick_readers(

@@ -166,7 +166,7 @@ def check_optimizer(
                 'the gradients: the next backward will add to them, every step go along the sum of all gradients')
     def generator():
         model = nn.Linear(2, 3)
-        params,seen = list(model.parameters()),[]
+        params = list(model.parameters())
         opt = make(model.parameters())
         for i in range(3):
             before = [p.detach().clone() for p in params]

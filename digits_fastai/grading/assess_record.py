@@ -93,7 +93,7 @@ def _truths(run, f, what):
     right = [fastai_validate(w)[what=='metric'] for w in ends]
     valid,train = ([set_values(w, o, f) for w in ends] for o in (False, True))
     told = [[(o.val, o.n) for o in p.log if o.what==what] for p in run.training]
-    wrong = {f'of the training set, where the validation set belongs': [_weighted(*o) for o in train],
+    wrong = {'of the training set, where the validation set belongs': [_weighted(*o) for o in train],
              'of the training set, where the validation set belongs, by batches': [sum(v)/len(v) for v,_ in train],
              'the batches\' values are added up, and never divided': [sum(v) for v,_ in valid],
              'added up, and divided by the number of items': [sum(v)/sum(n) for v,n in valid],

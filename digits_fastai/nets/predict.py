@@ -80,8 +80,8 @@ class Reader:
                              'can be used to read digits')
         numbers = isinstance(low, float) and isinstance(high, float)
         if not (numbers and -.01<=low and high<=1.01):
-            raise ValueError(f'{self.folder} was tried on numbers from {low!s:.6} to {high!s:.6}: its loader normalized '
-                             'them, and the model does not. Put it into the model, with make_cnn(…, stats=…)')
+            raise ValueError(f'{self.folder} was tried on numbers from {low!s:.6} to {high!s:.6}: its loader '
+                             'normalized them, and the model does not. Put it into the model, with make_cnn(…, stats=…)')
         return shape
 
     @torch.no_grad()
@@ -186,8 +186,8 @@ def export_reader(
 )->Path: # the folder
     "`export` with a card that says what was learned from, and how well each class is read. ValueError, TypeError."
     if not isinstance(learn, Learner):
-        raise TypeError(f'a {type(learn).__module__}.{type(learn).__name__} was given. Of a fastai net make one of ours: '
-                        'make_cnn(…), load_state_dict with its weights, and a Learner of digits_fastai')
+        raise TypeError(f'a {type(learn).__module__}.{type(learn).__name__} was given, not a Learner of digits_fastai: '
+                        'give fastai\'s weights to a make_cnn(…), by load_state_dict, and make a Learner of it')
     n = len(getattr(learn.dls.train, 'dataset', ()))
     versions = ', '.join(f'{o} {version(o)}' for o in ('fastai','torch','torchvision'))
     text = f"""{about or 'It reads handwritten digits.'}

@@ -156,14 +156,15 @@ def _restore_optimizer(learn, saved, device):
     elif hasattr(learn.opt, 'hypers'): learn.opt.load_state_dict(to_device(state, device)) # fastai's doesn't move it
     else: learn.opt.load_state_dict(state)
 
-def _restore(learn, state, strict=True, record=True):
+def _restore(learn, state, strict=True, with_record=True):
     learn.model.load_state_dict(state['model'], strict)
     if 'opt' not in state: return
     device = next(iter(learn.model.parameters()), torch.zeros(())).device
     _restore_optimizer(learn, state['opt'], device)
-    if not record: return
-    _set(learn.recorder, _record, state['recorder'])
-    if hasattr(learn.recorder, 'losses'): learn.recorder.losses = list(torch.as_tensor(learn.recorder.losses).to(device))
+    if not with_record: return
+    record = dict(state['recorder'])
+    if 'losses' in record: record['losses'] = list(torch.as_tensor(record['losses']).to(device))
+    _set(learn.recorder, _record, record)
     _set(learn.recorder.smooth_loss, _smooth_loss, state['smooth_loss'])
     for k in _position: setattr(learn, k, state['position'][k])
     set_random_states(state['dice'], learn.dls)

@@ -132,13 +132,14 @@ def export(self:Learner,
 
 def _card(info, about):
     name,form = info['model'],info['input']
+    shape = ','.join(map(str, form['shape']))
     measured = ', '.join(f'{k} {v:.4f}' for k,v in info['measured'].items())
     return f"""# {name}
 
 {about or 'What it is for, and what it was trained on, nobody has said.'}
 
 - Classes: {', '.join(info['vocab'] or []) or 'not named'}
-- Takes: {form['dtype']} [B,{','.join(map(str, form['shape']))}], from {form['low']:.4g} to {form['high']:.4g} where it was tried
+- Takes: {form['dtype']} [B,{shape}], from {form['low']:.4g} to {form['high']:.4g} where it was tried
 - Gives: raw outputs; {info['activation'] or 'nothing known'} makes probabilities of them
 - Numbers: {info['weights']['numbers']:,}, trained with {info['loss']}
 - Measured in its last epoch: {measured or 'nothing'}
