@@ -1,7 +1,6 @@
 "The digits, as float tensors: MNIST where it is, the stand-in where it isn't."
 from functools import lru_cache
 
-import torch
 
 from digits_fastai.images import part_folder
 from digits_fastai.download import digits_path

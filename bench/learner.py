@@ -1,5 +1,5 @@
 "An epoch with validation, a record and accuracy: our Learner, a bare loop, fastai's Learner, fast.ai part 2's miniai."
-import os,sys,warnings
+import os,sys
 
 import torch
 import torch.nn.functional as F
@@ -83,7 +83,7 @@ def fastais(data, model, lr, loss_func, metric, epochs):
     from fastai.data.load import DataLoader
     from fastai.learner import Learner
     from fastai.optimizer import SGD
-    import fastai.callback.progress
+    import fastai.callback.progress # noqa: F401 it hangs methods on
     train,valid = (list(zip(*o)) for o in data)
     dls = DataLoaders(DataLoader(train, bs=bs, shuffle=True), DataLoader(valid, bs=bs))
     learn = Learner(dls, model, loss_func=loss_func, opt_func=SGD, lr=lr, metrics=metric)

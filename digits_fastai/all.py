@@ -32,7 +32,7 @@ from .training.interpretation import *
 from .training.inspection import *
 
 # %% ../nbs/12_all.ipynb #a11c0de2
-from .nets.convolutions import conv_net
+from .nets.convolutions import conv_net # the star hands it on
 from .nets.augment import Augment
 from .nets.ten_digits import ten_digits
 from digits_fastai.grading.check import (

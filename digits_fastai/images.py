@@ -170,7 +170,8 @@ def _load_cached(path, names, convert, strict):
     "The pictures and how many each class has: as kept if they are those of the files, else decoded, and kept."
     file = _cache_file(path)
     x,old = _read_cache(file)
-    fresh = bool(old and old['ask']) and list(old['counts'])==names and old['quick_key']==_key(path, old['ask'], convert)
+    fresh = False
+    if old and old['ask'] and list(old['counts'])==names: fresh = old['quick_key']==_key(path, old['ask'], convert)
     if fresh and not strict: return x,old['counts']
     files,counts = _files(path, names)
     now = _note(path, files, counts, convert)

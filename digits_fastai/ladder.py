@@ -218,7 +218,7 @@ def climb(
     names = list(rungs if names is None else names)
     unknown = [name for name in names if name not in rungs]
     if unknown: raise ValueError(f'no rung is called {unknown}; there are {list(rungs)}')
-    if 'resnet18' in names: import fastai.vision.all # before seeds are set: it draws random numbers
+    if 'resnet18' in names: import fastai.vision.all # noqa: F401 before seeds are set: it draws random numbers
     rows = []
     for name in names:
         rung,book = rungs[name]

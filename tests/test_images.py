@@ -1,7 +1,7 @@
 """Pictures: any PNG file as Pillow reads it, or an error that names it; one rule for all modes; a cache that can't lie.
 
 Where a check could be satisfied by code that does nothing, a twin breaks ours on purpose and sees the check fail."""
-import inspect,io,os,pickle,random,shutil,struct,subprocess,sys,tempfile,time,zlib
+import io,os,pickle,random,shutil,struct,subprocess,sys,tempfile,time,zlib
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -469,7 +469,9 @@ def back_in_time(folder):
 def other_size(folder): (folder/'3'/'2.png').write_bytes(png(bytes(25), 5, 4))
 def swapped(folder):
     a,b,c = folder/'3'/'0.png',folder/'3'/'1.png',folder/'swap'
-    a.rename(c); b.rename(a); c.rename(b)
+    a.rename(c)
+    b.rename(a)
+    c.rename(b)
 def moved(folder): (folder/'3'/'0.png').rename(folder/'7'/'x.png')
 
 stale = {'changed in place': changed, 'changed in place and its time set back': back_in_time,

@@ -21,12 +21,16 @@ def _tell(text): typer.echo(f'digits: {text}', err=True)
 def _is_typers_own(e): return isinstance(e, (BrokenPipeError,typer.Abort)) or hasattr(e, 'exit_code')
 
 class _OneSentence(TyperGroup):
-    "Commands in which an error is a sentence and status 1; with `--debug` it is a traceback, and warnings are shown."
+    "Commands in which errors and warnings are a sentence, and an error is status 1; with `--debug` both are Python's."
     def invoke(self, ctx):
+        for stream in (sys.stdout,sys.stderr):
+            if hasattr(stream, 'reconfigure'): stream.reconfigure(errors='replace') # for a terminal that lacks a letter
         if ctx.params['debug']: return super().invoke(ctx)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter('ignore')
+                warnings.simplefilter('ignore') # those for programmers
+                warnings.simplefilter('default', UserWarning)
+                warnings.showwarning = lambda message,*args,**kwargs: _tell(' '.join(str(message).split()))
                 result = super().invoke(ctx)
             sys.stdout.flush()
             return result
@@ -247,7 +251,7 @@ def predict(
 # %% ../../nbs/app/03_cli.ipynb #cb416a0f
 @command(app, 'digits draw --browser', 'digits draw --model model --collect drawings')
 def draw(
-    model:list[Path]=[], # folder of an export to ask instead of the quick models; may be given more than once
+    model:list[Path]=(), # folder of an export to ask instead of the quick models; may be given more than once
     host:str='127.0.0.1', # address to listen at: this machine only; 0.0.0.0 lets the network in
     port:int=None, # port; the first free one from 8000 on if not given
     collect:Path=None, # keep drawings that you put right in this folder
@@ -255,20 +259,21 @@ def draw(
 ):
     "Draw a digit in the browser, and watch all models read it. Ctrl-C ends it."
     from digits_fastai.app.page import draw as serve
-    serve(model or None, host, port, collect, browser, typer.echo)
+    serve(list(model) or None, host, port, collect, browser, typer.echo)
 
 @command(app, 'digits evaluate drawings', 'digits evaluate drawings --model model --json')
 def evaluate(
     folder:Path, # drawings, in folders named after the digits: FOLDER/3/any.png
     model:Path=None, # folder of an export; the quick convnet of `digits draw` if not given
-    as_json:bool=False, # print JSON: a list with `digit`, `drawings`, `accuracy`, `test_set`
+    as_json:Json=False, # print JSON: a list with `digit`, `drawings`, `accuracy`, `test_set`
 ):
     "How well are your own drawings read, beside MNIST's?"
-    from digits_fastai.app import draw as course
+    from digits_fastai.app.draw import evaluate as compare
     from digits_fastai.nets.predict import load_reader
-    with aside(as_json):
-        rows = course.evaluate(folder, load_reader(model) if model else None).to_dict('records')
-    show(rows, as_json, rows)
+    with _progress_aside(as_json):
+        reader = load_reader(model) if model else None
+        rows = compare(folder, reader)
+    _print_result(rows.to_dict('records'), as_json, rows.to_string(index=False))
 
 # %% ../../nbs/app/03_cli.ipynb #fd8b1a31
 data_app = typer.Typer(help='The digits: fetch them, find them, bring them into other forms.', no_args_is_help=True,

@@ -203,7 +203,7 @@ def check_learner(
                 'and Adam forget what they know')
     def again(f): return lambda: f(got['make'])
     def given(): return got.get('series', [])
-    run = lambda f, *args: lambda: f(got['run'], *args)
+    def run(f, *args): return lambda: f(got['run'], *args)
     exam('can be made and fitted', begin, 'Learner(dls, model, opt_func, loss_func, metrics), then fit(2, .1)', loop,
          vital=True)
     exam('trains for as many epochs as it is told', run(_epochs), 'fit(2)', loop, vital=True)

@@ -17,7 +17,7 @@ from torch import Tensor,nn
 from ..training.inspection import untouched
 from ..learner import Learner
 from ..optimizer import Adam
-import digits_fastai.training.schedules # hangs fit_one_cycle on the Learner
+import digits_fastai.training.schedules # noqa: F401 hangs fit_one_cycle on the Learner
 
 # %% ../../nbs/nets/00_convolutions.ipynb #b18e75f3
 def output_size(

@@ -27,7 +27,7 @@ from ..training.weights import load_learner
 
 # %% ../../nbs/nets/07_predict.ipynb #535d1f25
 def known_models()->dict: # functions that build models, by name
-    "What `export` and `load_learner` need to know of chapters 09 to nets 01; a new dictionary each time."
+    "What `export` and `load_learner` need to know of the course's models; a new dictionary each time."
     return {f.__name__: f for f in (linear_model, simple_net, conv_net, make_cnn)}
 
 # %% ../../nbs/nets/07_predict.ipynb #42b6ce9f

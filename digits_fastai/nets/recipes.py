@@ -18,7 +18,7 @@ from .predict import export_reader
 from ..training.randomness import set_seed
 from .ten_digits import TenDigits,conv_net_one_cycle,measure_once,ten_digits
 from .transfer import make_cnn
-import digits_fastai.training.schedules # hangs fit_one_cycle on the Learner
+import digits_fastai.training.schedules # noqa: F401 hangs fit_one_cycle on the Learner
 
 # %% ../../nbs/nets/08_recipes.ipynb #6161441b
 recipes = {

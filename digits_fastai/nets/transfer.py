@@ -10,7 +10,7 @@ from collections import OrderedDict
 from copy import deepcopy
 
 import torch
-from torch import Tensor,nn
+from torch import nn
 
 from .convolutions import ResBlock
 

@@ -10,7 +10,6 @@ import math
 from collections import namedtuple
 from contextlib import ExitStack,contextmanager
 from copy import deepcopy
-from functools import partial
 
 import numpy as np
 import torch

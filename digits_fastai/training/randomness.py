@@ -36,7 +36,7 @@ def _dice(loaders):
         layer = [v for v in layer if id(v) not in found and not isinstance(v, (Tensor,nn.Module,type,ModuleType))]
         found.update({id(v): v for v in layer})
         layer = [w for v in layer for w in getattr(v, '__dict__', {}).values()]
-    return [o for o in found.values() if isinstance(o, _kinds) or type(o)==random.Random]
+    return [o for o in found.values() if isinstance(o, _kinds) or type(o) is random.Random]
 
 def _plain(o):
     if isinstance(o, dict): return {k: _plain(v) for k,v in o.items()}

@@ -10,7 +10,7 @@ import math
 from operator import gt,lt
 from pathlib import Path
 
-import digits_fastai.training.checkpoints # gives Learner save and load
+import digits_fastai.training.checkpoints # noqa: F401 gives Learner save and load
 from ..events import CancelFitException,Callback
 
 # %% ../../nbs/training/06_stopping.ipynb #7ffba236

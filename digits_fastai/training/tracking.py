@@ -157,7 +157,7 @@ class WandB(_Rows):
         **kwargs, # handed to `wandb.init`: tags, group, notes, settings
     ):
         "ImportError if wandb is not installed. A run that you have opened with `wandb.init` is used, and left open."
-        try: from wandb import init # a mere folder `wandb`, as W&B makes them, can be imported, too, but has no init
+        try: from wandb import init # noqa: F401 a mere folder `wandb`, as W&B makes them, can be imported, too, but has no init
         except ImportError as e:
             raise ImportError('WandB needs wandb: pip install "digits_fastai[track]". CSVLog needs nothing.') from e
         self.log_preds = log_preds

@@ -109,7 +109,7 @@ class Hangs:
     def step(self):
         while True:
             try: len(self.params)
-            except: pass # noqa: a learner's
+            except: pass # noqa: E722 a learner's
 
 def test_what_nothing_stops_is_stopped(): assert 'no end within' in check_optimizer(Hangs, limit=.5)['the first step'].got
 

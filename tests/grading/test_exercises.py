@@ -7,8 +7,7 @@ import nbformat,pytest
 
 from conftest import python,root,run
 from digits_fastai.grading.exercises import (
-    _checksum,chapters_with_exercises,check_notebook,course_folder,exercise_notebook,numbered_notebooks,progress,read_cells,
-    read_exercises,setup_of,write_exercises)
+    _checksum,chapters_with_exercises,check_notebook,exercise_notebook,numbered_notebooks,progress,read_exercises,setup_of,write_exercises)
 from solving import faults,wrong_answers
 
 chapters = chapters_with_exercises()

@@ -1,6 +1,5 @@
 "The book's 37 questions: each is answered once, the index leads to all of them, and the glossary's chapters exist."
 import json,re
-from pathlib import Path
 
 import pytest
 

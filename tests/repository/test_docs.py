@@ -1,5 +1,5 @@
 "The site: what the converter makes of nbdev's and Quarto's marks, what the check of the pages finds, all of it built."
-import importlib.util,json,re,shutil,sys
+import importlib.util,json,re,shutil
 
 import pytest
 

@@ -27,7 +27,9 @@ def complaints(page):
         if (n := [o[2] for o in said].count(name))!=1: yield f'{name} stands in the map {n} times'
     if [o[2] for o in said]!=sorted(o[2] for o in said): yield 'the chapters are out of order'
     for number,title,name,module,time in said:
-        if name not in there: yield f'there is no chapter {name}'; continue
+        if name not in there:
+            yield f'there is no chapter {name}'
+            continue
         chapter = there[name]
         if (number,title)!=(chapter.cited, chapter.title): yield f'{name} is called {chapter.cited} {chapter.title}'
         if module!=chapter.module: yield f'{name} makes {chapter.module}, not {module}'

@@ -22,8 +22,8 @@ from digits_fastai.losses import accuracy,cross_entropy
 from digits_fastai.models import simple_net
 from digits_fastai.optimizer import Adam,SGD
 from digits_fastai.training.randomness import random_states,set_random_states,set_seed
-from digits_fastai.scale.processes import Distributed,distributed,sync_norm
-import digits_fastai.training.lr_find
+from digits_fastai.scale.processes import distributed,sync_norm
+import digits_fastai.training.lr_find # noqa: F401 it hangs methods on
 
 gpu = torch.cuda.is_available()
 device = torch.device('cuda' if gpu else 'cpu')

@@ -11,17 +11,17 @@ from digits_fastai.scale import processes as scale
 from digits_fastai.training.callbacks import GradientAccumulation,GradientClip,MixedPrecision
 from digits_fastai.training.checkpoints import Checkpoint
 from digits_fastai.nets.convolutions import BatchNorm,conv_net
-from digits_fastai.dataloaders import DataLoader,DataLoaders,Dataset
+from digits_fastai.dataloaders import DataLoader,DataLoaders
 from digits_fastai.events import Callback
 from digits_fastai.learner import Learner
-from digits_fastai.losses import accuracy,batch_accuracy,cross_entropy,mnist_loss
+from digits_fastai.losses import accuracy,cross_entropy
 from digits_fastai.models import simple_net
 from digits_fastai.optimizer import Adam,SGD
 from digits_fastai.training.randomness import set_seed
 from digits_fastai.scale.processes import Distributed,Shares,all_sum,distributed,is_main,sync_norm
 from digits_fastai.training.stopping import SaveBest
 from digits_fastai.training.tracking import CSVLog
-import digits_fastai.training.lr_find
+import digits_fastai.training.lr_find # noqa: F401 it hangs methods on
 from scaling import free_port,ranks
 
 pytest.importorskip('accelerate')

@@ -20,7 +20,7 @@ from digits_fastai.events import Callback,CancelFitException
 from digits_fastai.learner import Learner
 from digits_fastai.losses import accuracy
 from digits_fastai.optimizer import Adam
-import digits_fastai.training.schedules
+import digits_fastai.training.schedules # noqa: F401 it hangs methods on
 from digits_fastai.training.stopping import EarlyStopping,SaveBest
 from digits_fastai.training.randomness import no_random,random_states
 from digits_fastai.training.weights import load_learner,read_tensors,write_whole

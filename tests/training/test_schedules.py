@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader as TorchDL
 from mutating import mutant
 from digits_fastai.training import lr_find,randomness,schedules
 from digits_fastai.dataloaders import DataLoader,DataLoaders,Dataset
-from digits_fastai.events import Callback,CancelFitException,Recorder
+from digits_fastai.events import Callback,CancelFitException
 from digits_fastai.learner import Learner
 from digits_fastai.losses import batch_accuracy,mnist_loss,mse
 from digits_fastai.optimizer import SGD,Adam,BasicOptim,get_hyper
