@@ -12,7 +12,7 @@ from hypothesis import given,settings,strategies as st
 from sklearn.model_selection import ParameterGrid
 from torch import nn
 
-from digits_fastai import augment as augment_module,experiments
+from digits_fastai import augment as augment_module
 from digits_fastai.augment import Augment,affine,augment
 from digits_fastai.checkpoints import Checkpoint
 from digits_fastai.dataloaders import DataLoaders,Dataset
