@@ -100,13 +100,18 @@ def _idx_file(path, name):
         for ending in ('','.gz'):
             if (path/(stem+ending)).is_file(): return path/(stem+ending)
 
-def _from_folders(path):
-    "Pictures and labels of `load_folder`, sorted by the numbers that are the files' names."
+def _digits_of(path):
+    "The pictures of `load_folder`, and the digits that their folders are named after."
     x,y,names = load_folder(path)
     for o in names:
-        if not o.isdecimal() or int(o)>255:
-            raise ValueError(f'{path/o}: the name of the folder is not a number, so it is not a label')
-    files = [o for c in names for o in image_files(path/c)]
+        if o not in list('0123456789'):
+            raise ValueError(f'{path} has a folder {o!r}, which is no digit: what is in it cannot get a label')
+    return x.numpy(),np.array(names, np.uint8)[y.numpy()]
+
+def _from_folders(path):
+    "Pictures and digits, sorted by the numbers that are the files' names."
+    x,y = _digits_of(path)
+    files = [o for digit in np.unique(y) for o in image_files(path/str(digit))] # in the order of the pictures
     for o in files:
         if not o.stem.isdecimal():
             raise ValueError(f'{o}: its name is not a number, which would be its place in the original order')
@@ -114,7 +119,7 @@ def _from_folders(path):
     order = place.argsort(kind='stable')
     twice = place[order][1:][np.diff(place[order])==0]
     if twice.size: raise ValueError(f'{path} has two pictures numbered {twice[0]}')
-    return x.numpy()[order],np.array(names, np.uint8)[y.numpy()[order]]
+    return x[order],y[order]
 
 def mnist_arrays(
     path:Path, # folder with the four IDX files, or with `training` and `testing`, a folder of PNG files a digit in each
@@ -227,13 +232,7 @@ def digit_arrays(
     "Pictures with their digits as labels. ValueError if a folder is named after no digit; FileNotFoundError."
     path = Path(path)
     parts = {part: path/name for name,part in _part_names.items() if (path/name).is_dir()} or {'all': path}
-    arrays = {}
-    for part,folder in parts.items():
-        x,y,names = load_folder(folder)
-        for o in names:
-            if o not in list('0123456789'):
-                raise ValueError(f'{path} has a folder {o!r}, which is no digit: what is in it cannot get a label')
-        arrays[part] = x.numpy(),np.array(names, np.uint8)[y.numpy()]
+    arrays = {part: _digits_of(folder) for part,folder in parts.items()}
     if (path/'training').is_dir() and all(o.stem.isdecimal() for o in image_files(path/'training')):
         train_x,train_y,test_x,test_y = mnist_arrays(path)
         return {'train': (train_x,train_y), 'test': (test_x,test_y)}

@@ -286,7 +286,17 @@ def test_folders_that_are_not_mnists_are_refused(tmp_path):
     with pytest.raises(ValueError, match='two pictures numbered 1'): mnist_arrays(tmp_path)
     (tmp_path/'training'/'3'/'1.png').rename(tmp_path/'training'/'3'/'0.png')
     (tmp_path/'training'/'3').rename(tmp_path/'training'/'three')
-    with pytest.raises(ValueError, match='three: the name of the folder is not a number'): mnist_arrays(tmp_path)
+    with pytest.raises(ValueError, match="has a folder 'three', which is no digit"): mnist_arrays(tmp_path)
+
+def test_digits_of_any_folders_become_labels_and_others_are_refused(tmp_path):
+    for where in ('train/3/a.png','train/7/b.png','valid/7/c.png','mine/8/x.png','mine/3/y.png'):
+        (tmp_path/where).parent.mkdir(parents=True, exist_ok=True)
+        Image.new('L', (28,28), len(where)).save(tmp_path/where)
+    got = formats.digit_arrays(tmp_path)
+    assert {k: y.tolist() for k,(_,y) in got.items()}=={'train': [3,7], 'test': [7]} and got['train'][0].shape==(2,28,28)
+    assert formats.digit_arrays(tmp_path/'mine')['all'][1].tolist()==[3,8]
+    (tmp_path/'mine'/'8').rename(tmp_path/'mine'/'q')
+    with pytest.raises(ValueError, match="has a folder 'q', which is no digit"): formats.digit_arrays(tmp_path/'mine')
 
 
 # CSV and sheets.
