@@ -72,7 +72,8 @@ class Chapter:
 def chapters():
     "All chapters, as one reads them: room by room, by number. ValueError for a notebook in a folder that is no room."
     order = [o.name for o in rooms]
-    found = [Chapter(o) for o in (root/'nbs').rglob('*.ipynb') if '.ipynb_checkpoints' not in o.parts]
+    files = [o for o in (root/'nbs').rglob('*.ipynb') if not any(part[0] in '._' for part in o.relative_to(root).parts)]
+    found = [Chapter(o) for o in files] # what begins with . or _ is nobody's chapter, to nbdev, too
     for o in found:
         if o.room not in order: raise ValueError(f'{o.nb} lies in no room: docs/rooms.py has them')
     return sorted(found, key=lambda o: (order.index(o.room), o.number))
