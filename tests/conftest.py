@@ -19,7 +19,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The package is found whether it is installed or not, here and in the processes that the tests start.
 os.environ['PYTHONPATH'] = os.pathsep.join([str(root), *filter(None, [os.getenv('PYTHONPATH')])])
-sys.path[:0] = [str(root), str(root/'docs')]
+# So are the pages' tools in docs/, and what one test file takes from another, whatever room it is in.
+sys.path[:0] = map(str, [root, root/'docs', *(o for o in (root/'tests').iterdir() if o.is_dir() and o.name[0] not in '._')])
 sys.dont_write_bytecode = True
 
 from rooms import chapters as all_chapters

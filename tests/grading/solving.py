@@ -1,11 +1,11 @@
-"""Solve the exercises of chapters: `python tests/solving.py OUT CHAPTER…` writes OUT, JSON with what is wrong, by chapter.
+"""Solve the exercises of chapters: `python tests/grading/solving.py OUT CHAPTER…` writes OUT, JSON with what is wrong, by chapter.
 
 PyTorch and fastai are loaded once; each chapter then runs in a fork, with the setup that its exercises are said to need,
 and tries every exercise as it stands, with wrong answers, and with the chapter's solution."""
 import contextlib,io,json,os,re,sys,traceback,warnings
 from pathlib import Path
 
-root = Path(__file__).resolve().parents[1]
+root = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(root))
 
 

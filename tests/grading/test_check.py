@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import zoo
-from conftest import notebooks
+from conftest import chapters
 from digits_fastai.grading.assess import TooLong,time_limit
 from digits_fastai.grading.check import (
     Report,check_file,check_loss,check_metric,check_optimizer,check_piece,grade,kind_of,kinds)
@@ -82,8 +82,8 @@ def test_the_zoo_is_large_and_every_kind_is_in_it():
     names = [name(o) for o in zoo.cases]
     assert len(set(names))==len(names)
 
-def headings(): return {nb.stem: set(re.findall(r'^##+ (.+)$', '\n'.join(''.join(c['source']) for c in
-    json.loads(nb.read_text(encoding='utf-8'))['cells'] if c['cell_type']=='markdown'), re.M)) for nb in notebooks}
+def headings(): return {chapter.name: set(re.findall(r'^##+ (.+)$', '\n'.join(''.join(c['source']) for c in
+    json.loads(chapter.text)['cells'] if c['cell_type']=='markdown'), re.M)) for chapter in chapters}
 
 def test_the_sections_to_reread_are_there():
     there,seen = headings(),set()

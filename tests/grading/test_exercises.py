@@ -80,7 +80,7 @@ names = list(chapters)
 @pytest.mark.parametrize('names', [pytest.param(names[:6], id='the first chapters'),
                                    pytest.param(names[6:], id='the others', marks=pytest.mark.slow)])
 def test_exercises_can_be_solved_and_be_got_wrong(names, tmp_path, path):
-    run(python, root/'tests'/'solving.py', tmp_path/'out.json', *(chapters[o] for o in names), cwd=root, timeout=1200)
+    run(python, root/'tests'/'grading'/'solving.py', tmp_path/'out.json', *(chapters[o] for o in names), cwd=root, timeout=1200)
     found = json.loads((tmp_path/'out.json').read_text())
     assert len(found)==len(names) and not {k: v for k,v in found.items() if v}
 

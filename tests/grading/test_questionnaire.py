@@ -3,12 +3,14 @@ import json,re
 
 import pytest
 
-from conftest import notebooks,root
+from conftest import chapters,notebooks,root
 from digits_fastai.grading.questionnaire import deck,define,glossary,read_questions
 from digits_fastai.grading.exercises import read_cells
 
 index = root/'nbs'/'grading/10_questionnaire.ipynb'
-texts = {o.stem: '\n'.join(c['source'] for c in read_cells(o) if c['kind']=='markdown') for o in notebooks}
+texts = {o.name: '\n'.join(c['source'] for c in read_cells(o.nb) if c['kind']=='markdown') for o in chapters}
+
+files = {f'{o}.ipynb' for o in texts}
 
 def numbers(texts): return sorted(int(n) for t in texts.values() for n in re.findall(r'\*\* \(book, question (\d+)\) ', t))
 
@@ -16,7 +18,7 @@ def anchors(text): return {h.replace(' ', '-') for h in re.findall(r'(?m)^#+ (.*
 
 def lost_links(text, texts, files):
     "Links of a markdown text to notebooks and sections that aren't there."
-    for name,_,heading in re.findall(r'\]\(([\w.]+\.ipynb)(#([^)]*))?\)', text):
+    for name,_,heading in re.findall(r'\]\((?:\.\./)?([\w./]+\.ipynb)(#([^)]*))?\)', text):
         stem = name.removesuffix('.ipynb')
         if name not in files or heading and heading not in anchors(texts[stem]): yield f'{name}#{heading}'
 
@@ -43,20 +45,20 @@ def test_the_index_names_every_question_and_leads_to_its_chapter():
     rows = {int(n): (q,rest) for n,q,rest in re.findall(r'(?m)^\| (\d+) \| (.*?) \| (.*) \|$', text)}
     for o in read_questions():
         assert rows[o.number][0]==o.question
-        assert re.findall(r'\((\w+)\.ipynb#', rows[o.number][1])==[o.chapter]*2, o.number
+        assert re.findall(r'\(\.\./([\w/]+)\.ipynb#', rows[o.number][1])==[o.chapter]*2, o.number
     assert len(rows)==37
 
-def test_the_index_leads_somewhere(): assert not list(lost_links(texts['grading/10_questionnaire'], texts, {o.name for o in notebooks}))
+def test_the_index_leads_somewhere(): assert not list(lost_links(texts['grading/10_questionnaire'], texts, files))
 
 def test_the_glossary_leads_somewhere():
     saved = json.loads(index.read_text(encoding='utf-8'))['cells']
     shown = [''.join(o['data']['text/markdown']) for c in saved for o in c.get('outputs', []) if 'text/markdown' in o.get('data', {})]
     assert len(shown)==1 and shown[0].count('\n')==len(glossary)+1
-    assert not list(lost_links(shown[0], texts, {o.name for o in notebooks}))
+    assert not list(lost_links(shown[0], texts, files))
     assert {c for _,c in glossary.values()}<=set(texts) and list(glossary)==sorted(glossary, key=str.lower)
 
 def test_a_word_is_explained_in_the_chapter_that_it_names():
-    said = {o.stem: o.read_text(encoding='utf-8').lower() for o in notebooks}
+    said = {o.name: o.text.lower() for o in chapters}
     missing = [k for k,(_,c) in glossary.items() if not any(o.lower().split()[0][:8] in said[c] for o in k.split(', '))]
     assert not missing
 

@@ -132,16 +132,17 @@ def test_the_command_is_an_entry_point(inside):
     name,_,target = s['console_scripts'].partition('=')
     assert name=='digits' and re.search(rf'\[console_scripts\]\s+{name}\s*=\s*{re.escape(target)}', entry)
 
-def undeclared(source, *keys):
+def undeclared(source, *keys, package='digits_fastai'):
     "Imports, also those inside functions, that a user without the dev extras might miss."
-    tops = {name.split('.')[0] for name,_ in imports(source)}-{'digits_fastai',*sys.stdlib_module_names}
+    tops = {name.split('.')[0] for name,_ in imports(source, package)}-{'digits_fastai',*sys.stdlib_module_names}
     dists = packages_distributions()
     return sorted(o for o in tops if not {plain(d) for d in dists.get(o, [o])}&set().union(*map(listed, keys)))
 
 @pytest.mark.parametrize('chapter', chapters, ids=str)
 def test_what_a_module_imports_is_declared(chapter):
-    extra = {'training.tracking': ['track_requirements'], 'scale.processes': ['scale_requirements']} # they say so where it is missing
-    missing = undeclared(chapter.py.read_text(encoding='utf-8'), 'requirements', *extra.get(chapter.module, []))
+    extra = {'grading.exercises': ['learn_requirements'], 'training.tracking': ['track_requirements'], 'scale.processes': ['scale_requirements']} # they say so where it is missing
+    package = f'digits_fastai.{chapter.room}'.rstrip('.')
+    missing = undeclared(chapter.py.read_text(encoding='utf-8'), 'requirements', *extra.get(chapter.module, []), package=package)
     assert not missing, f'{chapter} imports {missing}: add them to requirements in settings.ini'
 
 @pytest.mark.parametrize('source,found', [
