@@ -385,6 +385,6 @@ def test_a_search_wants_the_same_names(tmp_path):
 def test_the_log_of_the_chapter_is_whole():
     import pandas as pd
     from conftest import root
-    log = pd.read_csv(root/'nbs'/'experiments_search.csv')
+    log = pd.read_csv(root/'nbs'/'nets'/'experiments_search.csv')
     assert len(log)==94 and not log.isna().any().any() and log.accuracy.between(.5, 1).all()
     assert not log.duplicated(['net','width','depth','lr','drop','degrees','seed']).any()

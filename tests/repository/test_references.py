@@ -63,7 +63,7 @@ def test_what_a_text_refers_to_is_there(name):
 
 def exported_elsewhere(text):
     "Of what a text says is from a chapter, as in `SGD` (04), what that chapter doesn't export."
-    for name,place in re.findall(rf'`(\w+)` \(((?:(?:{"|".join(names)}) )?\d\d)\)', text):
+    for name,place in re.findall(rf'`(\w+)` \(\[?((?:(?:{"|".join(names)}) )?\d\d)(?:\]\([^)]*\))?\)', text):
         if place not in cited:
             yield f'{name} ({place})'
             continue

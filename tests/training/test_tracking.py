@@ -55,7 +55,7 @@ def test_every_row_is_on_disk_before_the_next_epoch_begins(tmp_path):
 
 killed = '''
 import os,signal,sys
-sys.path.insert(0, {tests!r})
+sys.path[:0] = [{tests!r}, {tests!r}+'/training']
 from test_tracking import *
 real = os.fsync
 for when in range(1, 5):
@@ -75,7 +75,7 @@ for when in range(1, 5):
 '''
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='Windows has no fork')
 def test_a_run_killed_at_any_row_leaves_whole_rows_and_can_go_on(tmp_path):
-    run(python, '-c', killed.format(tests=str(Path(__file__).parent)), cwd=tmp_path)
+    run(python, '-c', killed.format(tests=str(Path(__file__).parents[1])), cwd=tmp_path)
     whole = CSVLog(tmp_path/'whole.csv')
     learner(whole).fit(5)
     columns = [o for o in whole.read_log() if o!='time']
@@ -303,7 +303,7 @@ def test_offline_unless_told_otherwise(monkeypatch):
 
 quiet = '''
 import os,subprocess,sys
-sys.path.insert(0, {tests!r})
+sys.path[:0] = [{tests!r}, {tests!r}+'/training']
 from test_tracking import *
 real,started = subprocess.Popen,[]
 class Popen(real):
@@ -319,7 +319,7 @@ def test_nothing_is_said_nobody_is_called_and_nothing_is_written_elsewhere(tmp_p
     for o in ('home','cwd','tmp'): (tmp_path/o).mkdir()
     env = {o: None for o in os.environ if 'WANDB' in o} # the process behind the runs of this one, among them
     env.update(WANDB_CACHE_DIR=str(tmp_path/'w'), WANDB_CONFIG_DIR=str(tmp_path/'w'), WANDB_DATA_DIR=str(tmp_path/'w'))
-    code = quiet.format(tests=str(Path(__file__).parent))
+    code = quiet.format(tests=str(Path(__file__).parents[1]))
     res = run(python, '-W', 'error::RuntimeWarning', '-c', code, cwd=tmp_path/'cwd',
               HOME=str(tmp_path/'home'), TMPDIR=str(tmp_path/'tmp'), **env)
     assert res.stdout=='' and res.stderr==''
