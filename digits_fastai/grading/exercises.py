@@ -12,6 +12,7 @@ import hashlib,json,logging,os,re,subprocess
 from collections import Counter
 from dataclasses import asdict,dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 # %% ../../nbs/grading/09_exercises.ipynb #0b612f20
 course_url = 'https://github.com/digits-fastai/digits_fastai'
@@ -219,7 +220,7 @@ def write_exercises(
 # %% ../../nbs/grading/09_exercises.ipynb #864731aa
 _most_output = 10_000_000 # characters that the cells of a notebook may print
 
-def _kernel_client(cells, folder, limit):
+def _kernel_client(cells, folder, limit, sockets):
     "What runs cells in a Jupyter kernel of this Python. ModuleNotFoundError that says what to install."
     try:
         import ipykernel # noqa: F401
@@ -243,7 +244,9 @@ def _kernel_client(cells, folder, limit):
         seconds = 20*limit if 'setup' in c['tags'] else limit
         made.append(new_code_cell(c['source'], metadata=dict(seconds=seconds)))
     only_ours = KernelSpecManager(kernel_dirs=[]) # another environment's may be called python3, too
-    client = Client(new_notebook(cells=made), km=AsyncKernelManager(kernel_spec_manager=only_ours))
+    km = AsyncKernelManager(kernel_spec_manager=only_ours)
+    if os.name!='nt': km.transport,km.ip = 'ipc',f'{sockets}/kernel' # no network, not even this machine's own
+    client = Client(new_notebook(cells=made), km=km)
     client.resources = {'metadata': {'path': str(folder)}}
     client.allow_errors,client.shutdown_kernel = True,'immediate'
     client.timeout_func = lambda cell: cell.metadata.seconds
@@ -256,7 +259,8 @@ def _kernel_client(cells, folder, limit):
 def _run_cells(cells, folder, limit):
     "Run cells in a new kernel; gives the outputs of each, and why the kernel had to be ended, '' if it had not."
     import digits_fastai
-    client = _kernel_client(cells, folder, limit)
+    sockets = TemporaryDirectory()
+    client = _kernel_client(cells, folder, limit, sockets.name)
     from nbclient.exceptions import CellTimeoutError,DeadKernelError
     paths = [str(Path(digits_fastai.__file__).resolve().parent.parent), os.getenv('PYTHONPATH', '')]
     env = {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, paths))}
