@@ -1,5 +1,5 @@
 "The book's 37 questions: each is answered once, the index leads to all of them, and the glossary's chapters exist."
-import json,re
+import json,posixpath,re
 
 import pytest
 
@@ -16,11 +16,12 @@ def numbers(texts): return sorted(int(n) for t in texts.values() for n in re.fin
 
 def anchors(text): return {h.replace(' ', '-') for h in re.findall(r'(?m)^#+ (.*)$', text)}
 
-def lost_links(text, texts, files):
-    "Links of a markdown text to notebooks and sections that aren't there."
-    for name,_,heading in re.findall(r'\]\((?:\.\./)?([\w./]+\.ipynb)(#([^)]*))?\)', text):
+def lost_links(text, texts, files, room=''):
+    "Links of a room's markdown text to notebooks and sections that aren't there."
+    for target,_,heading in re.findall(r'\]\(([\w./]+\.ipynb)(#([^)]*))?\)', text):
+        name = posixpath.normpath(posixpath.join(room, target))
         stem = name.removesuffix('.ipynb')
-        if name not in files or heading and heading not in anchors(texts[stem]): yield f'{name}#{heading}'
+        if name not in files or heading and heading not in anchors(texts[stem]): yield f'{target}#{heading}'
 
 
 def test_every_question_is_answered_exactly_once(): assert numbers(texts)==list(range(1, 38))
@@ -48,13 +49,13 @@ def test_the_index_names_every_question_and_leads_to_its_chapter():
         assert re.findall(r'\(\.\./([\w/]+)\.ipynb#', rows[o.number][1])==[o.chapter]*2, o.number
     assert len(rows)==37
 
-def test_the_index_leads_somewhere(): assert not list(lost_links(texts['grading/10_questionnaire'], texts, files))
+def test_the_index_leads_somewhere(): assert not list(lost_links(texts['grading/10_questionnaire'], texts, files, 'grading'))
 
 def test_the_glossary_leads_somewhere():
     saved = json.loads(index.read_text(encoding='utf-8'))['cells']
     shown = [''.join(o['data']['text/markdown']) for c in saved for o in c.get('outputs', []) if 'text/markdown' in o.get('data', {})]
     assert len(shown)==1 and shown[0].count('\n')==len(glossary)+1
-    assert not list(lost_links(shown[0], texts, files))
+    assert not list(lost_links(shown[0], texts, files, 'grading'))
     assert {c for _,c in glossary.values()}<=set(texts) and list(glossary)==sorted(glossary, key=str.lower)
 
 def test_a_word_is_explained_in_the_chapter_that_it_names():
