@@ -9,6 +9,7 @@ import pytest
 
 from digits_fastai.files.archives import ArchiveError
 from digits_fastai.download import DownloadError,URLs,cache_folder,digits_path,download,is_standin,untar_data,verify
+from digits_fastai.files.atomic import count_files
 from server import DeafServer,Reply,Server,a_tree,as_tgz,certificate,noise,redirect,tree
 
 quick = dict(timeout=(.4,.4), retries=3, wait=.01)
@@ -729,3 +730,15 @@ def test_a_full_disk_is_an_error_and_no_file(server, tmp_path):
     assert not dest.exists() and len(server.ranges('/file.bin'))==1, 'another attempt makes no room'
     assert download(url, dest, **quick).read_bytes()==body
     assert names(tmp_path)==['file.bin']
+
+def test_files_are_counted_while_their_folder_is_being_replaced(tmp_path, monkeypatch):
+    "Another process takes a folder away right after we have seen its name: it counts as gone, and nothing fails."
+    for name in ('3','7'): (tmp_path/name).mkdir()
+    for name in ('3/a.png','7/b.png'): (tmp_path/name).touch()
+    real = os.walk
+    def walk(folder, **kwargs):
+        for where,folders,names in real(folder, **kwargs):
+            if where.endswith('7'): shutil.rmtree(where)
+            yield where,folders,names
+    monkeypatch.setattr('os.walk', walk)
+    assert count_files(tmp_path, '.png')==1

@@ -116,7 +116,10 @@ def count_files(
     n = 0
     seen = set() # a folder may be linked into itself
     for where,folders,names in os.walk(folder, followlinks=True):
-        place = os.stat(where)
+        try: place = os.stat(where)
+        except FileNotFoundError: # it is being replaced just now
+            folders.clear()
+            continue
         if (place.st_dev,place.st_ino) in seen:
             folders.clear()
             continue
