@@ -212,7 +212,7 @@ mutants = [
     ('the old has the share of the new', norms_, 'running_mean.lerp_(mean, self.momentum)',
      'running_mean.lerp_(mean, 1-self.momentum)'),
     ('eps outside of the root', norms_, '(var+self.eps).rsqrt()', '(1/(var.sqrt()+self.eps))'),
-    ('the mean has no gradient', norms_, 'mean,var = x.mean(dims),', 'mean,var = x.mean(dims).detach(),'),
+    ('the mean has no gradient', norms_, 'x.mean(dims)', 'x.mean(dims).detach()'),
     ('the batch is measured in evaluation', norms_, 'if self.training else (self.running_mean',
      'if True else (self.running_mean'),
     ('it is remembered from the start', norms_, 'if self.training else (self.running_mean',
@@ -233,7 +233,7 @@ mutants = [
     ('the field does not grow with the stride', fields, 'step*stride', 'step'),
     ('the field grows after the stride', fields, 'size,step = size + (k-1)*step,step*stride',
      'step = step*stride; size = size + (k-1)*step'),
-    ('pictures are turned', same_net, '.permute(0,3,1,2) #', '.permute(0,3,2,1) #'),
+    ('pictures are turned', same_net, 'self.side, 1).permute(0,3,1,2)', 'self.side, 1).permute(0,3,2,1)'),
     ('the second block does not pool', same_net, 'conv_block(width, 2*width, pool=2)', 'conv_block(width, 2*width)'),
     ('no ReLU', same_net, 'nn.BatchNorm2d(n_out), nn.ReLU()]', 'nn.BatchNorm2d(n_out), nn.Identity()]'),
 ]

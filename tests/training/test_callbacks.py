@@ -516,7 +516,7 @@ def check_mixed_nested_outputs(m):
 
 Mutant = namedtuple('Mutant', 'what check old new')
 mutants = [Mutant(*o) for o in [
-    ('the start is drawn', check_plot_loss, 'losses[skip_start:], label', 'losses[:len(losses)-skip_start], label'),
+    ('the start is drawn', check_plot_loss, 'losses[skip_start:]', 'losses[:len(losses)-skip_start]'),
     ('valid losses at the wrong place', check_plot_loss, 'points = [(it,row[1])', 'points = [(it-1,row[1])'),
     ('the training loss is drawn twice', check_plot_loss, 'points = [(it,row[1])', 'points = [(it,row[0])'),
     ('nothing to draw is no error', check_plot_loss, 'if len(losses)<=skip_start:', 'if False:'),
@@ -540,7 +540,7 @@ mutants = [Mutant(*o) for o in [
     ('shapes are not compared', check_shape_guard, 'or self.check(pred, targ): return', 'or True: return'),
     ('looks at the first batch only', check_shape_guard, 'or self.check(pred, targ): return',
      'or self.iter or self.check(pred, targ): return'),
-    ('looks at training only', check_shape_guard, '    order = 1\n', '    order,run_valid = 1,False\n'),
+    ('looks at training only', check_shape_guard, 'order = 1', 'order,run_valid = 1,False'),
     ('several targets are compared', check_shape_guard_cries_no_wolf, 'len(self.yb)!=1', 'not self.yb'),
     ('a loss of any shape', check_shape_guard_wants_a_number, 'if self.loss.ndim:', 'if False:'),
     ('prints every batch', check_shape_guard_prints_once, 'if self.training: self.to_print = False', ''),
@@ -549,10 +549,10 @@ mutants = [Mutant(*o) for o in [
     ('one that moves is enough', check_step_guard, 'if not bad: return', 'if len(stuck)<n: return'),
     ('only looks whether it is in the optimizer', check_step_guard, 'return _ignored if', 'return None if'),
     ('missing gradients are fine', check_step_guard_sees_missing_gradients, 'return _apart\n', 'return None\n'),
-    ('nothing is allowed', check_step_guard_sees_missing_gradients, 'and not name.startswith(self.allow)', ''),
+    ('nothing is allowed', check_step_guard_sees_missing_gradients, 'not name.startswith(self.allow)', 'True'),
     ('all zeros are fine', check_step_guard_sees_missing_gradients, 'if len(stuck)==n and', 'if False and'),
     ('a loss without gradient is left to PyTorch', check_step_guard_sees_missing_gradients,
-     'if self.waiting and not self.loss_grad.requires_grad:', 'if False:'),
+     'self.waiting and (not self.loss_grad.requires_grad)', 'False'),
     ('frozen parameters count', check_step_guard_cries_no_wolf, 'if p.requires_grad]', ']'),
     ('rounding is forgotten', check_step_guard_cries_no_wolf, '*p.detach().abs() #', '*0 #'),
     ('a rate of 0 is a fault', check_step_guard_waits, 'if lrs and not any(lrs.values()): return', ''),
@@ -589,8 +589,7 @@ mutants = [Mutant(*o) for o in [
     ('updates what was not asked', check_mixed_with_the_others, 'if self.skipped is not None: self', 'self'),
     ('stays wrapped', check_mixed_is_undone, 'self.on_exit.callback(lambda: setattr', '(lambda: setattr'),
     ('unwraps all', check_mixed_is_undone, "setattr(model, 'forward', forward) if wrapped else delattr", 'delattr'),
-    ('training only', check_mixed_in_validation, 'def before_fit(self): # of a validation, too\n',
-     'def before_fit(self):\n        if not self.fitting: return\n'),
+    ('training only', check_mixed_in_validation, 'model, forward, wrapped = (self.model', 'if not self.fitting: return\n        model, forward, wrapped = (self.model'),
     ('flat outputs only', check_mixed_nested_outputs, 'if isinstance(o, dict): return', 'if False: return'),
     ('whole numbers become floats', check_mixed_nested_outputs, 'o.dtype in (torch.float16,torch.bfloat16)', 'True'),
 ]]

@@ -529,7 +529,7 @@ mutants = [
      fit(simple_net, 'SGD', 'flat')),
     (schedules, 'pct_start=.99', 'pct_start=.5', fit(convnet, 'momentum', 'fine-tune')),
     (schedules, 'base_lr/2/lr_mult', 'base_lr/lr_mult', fit(convnet, 'momentum', 'fine-tune')),
-    (schedules, 'pct_start:float=.3,', 'pct_start:float=.25,', fit(convnet, 'momentum', 'fine-tune')),
+    (schedules, 'pct_start: float=.3', 'pct_start: float=.25', fit(convnet, 'momentum', 'fine-tune')),
     (schedules, '    self.unfreeze()\n', '', fit(convnet, 'momentum', 'fine-tune')),
     (schedules, ' or p in norms or notes.get(\'force_train\', False)', '', fit(convnet, 'SGD', 'freeze')),
     (schedules, 'i>=n%len(groups)', 'i>n%len(groups)', fit(convnet, 'SGD', 'freeze')),
