@@ -811,8 +811,9 @@ def in_a_thread(learn, naps):
     def f():
         learn.fit(3, cbs=naps)
         done.set()
-    threading.Thread(target=f).start()
-    try: done.wait()
+    try: # Ctrl-C may come while the thread is still being started
+        threading.Thread(target=f).start()
+        done.wait()
     finally: done.wait() # an interrupted join() takes the thread for finished
 
 one(True)
