@@ -81,6 +81,11 @@ def pytest_configure(config):
         config.addinivalue_line('filterwarnings', f'ignore:{o}')
 
 
+def pytest_make_parametrize_id(config, val):
+    "Every worker must call a test by the same name, so none has an address in it."
+    if ' at 0x' in repr(val): return getattr(val, '__name__', type(val).__name__)
+
+
 @pytest.fixture(scope='session')
 def path(tmp_path_factory):
     "The 3s and 7s in train/ and valid/: MNIST's, or the stand-in's. Never fetched into the cache that people use."
