@@ -14,9 +14,10 @@ from dataclasses import asdict,dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from fastcore.basics import chunked
+
 # %% ../../nbs/grading/09_exercises.ipynb #0b612f20
 course_url = 'https://github.com/digits-fastai/digits_fastai'
-_to_do = "print(f'{e}: to do')" # what a check does when it meets a stub
 
 @dataclass
 class Exercise:
@@ -34,8 +35,11 @@ def read_cells(
     try: cells = json.loads(Path(nb).read_text(encoding='utf-8'))['cells']
     except (ValueError,KeyError,TypeError):
         raise ValueError(f'{nb} is no notebook: there are no cells in it') from None
-    def plain(c): return dict(kind=c['cell_type'], source=''.join(c['source']), metadata=c['metadata'])
-    return [dict(plain(c), tags=c['metadata'].get('tags', [])) for c in cells]
+    found = []
+    for c in cells:
+        tags = c['metadata'].get('tags', [])
+        found.append(dict(kind=c['cell_type'], source=''.join(c['source']), tags=tags, metadata=c['metadata']))
+    return found
 
 # %% ../../nbs/grading/09_exercises.ipynb #b8b15938
 _kinds = ['task','exercise','check','solution']
@@ -44,18 +48,16 @@ def read_exercises(
     nb:Path, # a chapter
 )->list: # of `Exercise`s
     "The cells tagged task, exercise, check and solution. ValueError if they do not come in this order."
-    found,four = [],[]
-    for c in [*read_cells(nb), dict(source='its end', tags=['task'])]:
-        kind = next((o for o in _kinds if o in c['tags']), None)
-        if kind and kind!=_kinds[len(four)%4]:
-            what = f'a cell tagged {_kinds[len(four)%4]} belongs before {c["source"][:50]!r}'
-            raise ValueError(f'{Path(nb).name}: {what}')
-        if kind=='task': four = []
-        if kind: four.append(c['source'])
-        if kind=='solution':
-            number = re.match(r'\*\*(.+?)\*\* ', four[0])
-            if not number: raise ValueError(f'{Path(nb).name}: no number in bold, **4.1**, begins {four[0][:50]!r}')
-            found.append(Exercise(number[1], *four))
+    file,found = Path(nb).name,[]
+    tagged = [(tag, c['source']) for c in read_cells(nb) for tag in c['tags'] if tag in _kinds]
+    for i,(tag,source) in enumerate([*tagged, ('task', 'its end')]):
+        if tag!=_kinds[i%4]:
+            raise ValueError(f'{file}: a cell tagged {_kinds[i%4]} belongs before {source[:50]!r}')
+    for four in chunked(tagged, 4):
+        task,stub,check,solution = [source for _,source in four]
+        number = re.match(r'\*\*(.+?)\*\* ', task)
+        if not number: raise ValueError(f'{file}: no number in bold, **4.1**, begins {task[:50]!r}')
+        found.append(Exercise(number[1], task, stub, check, solution))
     return found
 
 def setup_of(
@@ -72,13 +74,11 @@ def setup_of(
 def numbered_notebooks(
     folder:Path, # `nbs/` of a clone, or a learner's folder
 )->dict: # notebooks by name: '04_optimizer', 'training/03_schedules'
-    "The notebooks below a folder whose names begin with a number; those of the folder itself come first."
-    found = {}
-    for place,folders,files in os.walk(folder):
-        folders[:] = sorted(o for o in folders if not o.startswith('.')) # not .venv, .ipynb_checkpoints
-        for nb in sorted(Path(place)/o for o in files if re.match(r'\d.*\.ipynb$', o)):
-            found[nb.relative_to(folder).with_suffix('').as_posix()] = nb
-    return found
+    "The notebooks of a folder and of its rooms whose names begin with a number, the folder's own first."
+    folder = Path(folder)
+    own = sorted(folder.glob('[0-9]*.ipynb'))
+    rooms = sorted(folder.glob('[!.]*/[0-9]*.ipynb')) # not those of .ipynb_checkpoints
+    return {o.relative_to(folder).with_suffix('').as_posix(): o for o in own+rooms}
 
 def course_folder(
     source:Path=None, # the folder with the chapters; beside the library, or of a clone at hand, if None
@@ -92,22 +92,22 @@ def course_folder(
     raise FileNotFoundError(f'there are no chapters in {places[0]}. An installed library has none, they lie in '
                             f'its repository: git clone {course_url}, and give its folder nbs (--from)')
 
-def _fits(name, asked):
-    "Is 'training/03_schedules' meant by 'training/03_schedules', 'training/03', 'training/3' or 'training'?"
-    room,_,stem = name.rpartition('/')
-    asked_room,_,asked_stem = asked.rpartition('/')
+def _names(name):
+    "What 'training/03_schedules' may be called: also 'training/03', 'training/3', and with its room 'training'."
+    room,slash,stem = name.rpartition('/')
     number = stem.split('_')[0]
-    return asked in (name, room) or room==asked_room and number.lstrip('0')==asked_stem.lstrip('0')
+    short = number.lstrip('0') or '0'
+    return {name, room, room+slash+number, room+slash+short} - {''}
 
 def _chosen(nbs, asked):
     "Those notebooks, by name, that were asked for; all if None. ValueError if a name fits none."
     if asked is None: return nbs
     if isinstance(asked, (str,int)): asked = [asked]
     asked = [str(o).removesuffix('.ipynb') for o in asked]
+    known = set().union(*map(_names, nbs))
     for o in asked:
-        if any(_fits(name, o) for name in nbs): continue
-        raise ValueError(f'no notebook with exercises is called {o}: there are {", ".join(nbs)}')
-    return {name: nb for name,nb in nbs.items() if any(_fits(name, o) for o in asked)}
+        if o not in known: raise ValueError(f'no notebook with exercises is called {o}: there are {", ".join(nbs)}')
+    return {name: nb for name,nb in nbs.items() if _names(name) & set(asked)}
 
 def chapters_with_exercises(
     names=None, # which: '4', '04', '04_optimizer', 'training/03', 'training'; one or a list; all if None
@@ -127,27 +127,27 @@ def _checksum(source, grader):
     if grader.get('grade'): parts.append(float(grader['points']))
     return hashlib.md5(''.join(map(str, parts)).encode()).hexdigest()
 
-def _cell(source, tag='', kind='code', **grader):
-    "A notebook's cell as JSON has it; `grader` is what nbgrader wants to know of it."
-    cell = dict(cell_type=kind, metadata={}, source=source.splitlines(True))
-    if kind=='code': cell.update(execution_count=None, outputs=[])
-    if tag: cell['metadata']['tags'] = [tag]
+def _markdown(source, *tags):
+    return dict(cell_type='markdown', metadata=dict(tags=tags), source=source)
+
+def _code(source, tag, **grader):
+    "A code cell as JSON has it; `grader` is what nbgrader wants to know of it."
+    metadata = dict(tags=[tag])
     if grader:
-        grader.update(schema_version=3, task=False, cell_type=kind)
-        grader['checksum'] = _checksum(source, grader)
-        cell['metadata']['nbgrader'] = grader
-    return cell
+        grader.update(schema_version=3, task=False, cell_type='code')
+        metadata['nbgrader'] = dict(grader, checksum=_checksum(source, grader))
+    return dict(cell_type='code', metadata=metadata, source=source, execution_count=None, outputs=[])
 
 def _three_cells(o):
     "The task, the answer to be written and the check of an exercise."
     marked = r'\1### BEGIN SOLUTION\n\1\2\n\1### END SOLUTION'
     stub = re.sub(r'(?m)^( +)(raise NotImplementedError\(.*)$', marked, o.stub)
-    check = o.check.replace(_to_do, "print(f'{e}: to do', file=sys.stderr)")
+    check = o.check.replace("print(f'{e}: to do')", "print(f'{e}: to do', file=sys.stderr)")
     name = re.sub(r'\W+', '-', o.number)
     answers = dict(grade=False, locked=False, solution=True, grade_id=f'answer-{name}')
     checks = dict(grade=True, locked=True, solution=False, grade_id=f'check-{name}', points=1)
-    return [_cell(o.task, 'task', 'markdown'), _cell(stub, f'exercise {o.number}', **answers),
-            _cell(check, f'check {o.number}', **checks)]
+    return [_markdown(o.task, 'task'), _code(stub, f'exercise {o.number}', **answers),
+            _code(check, f'check {o.number}', **checks)]
 
 def exercise_notebook(
     nb:Path, # a chapter
@@ -159,8 +159,8 @@ def exercise_notebook(
     intro = (f'# {title}: exercises\n\nThey belong to the chapter [{title}]({chapter}), and are solved with what '
              'you read there. Write your answers in place of what stands between the marks; a check that says '
              'nothing has passed.')
-    cells = [_cell(intro, kind='markdown'), _cell('import sys', 'setup')]
-    cells += [_cell(o, 'setup') for o in setup_of(nb)]
+    cells = [_markdown(intro)]
+    for o in ['import sys', *setup_of(nb)]: cells.append(_code(o, 'setup'))
     for o in read_exercises(nb): cells += _three_cells(o)
     for i,c in enumerate(cells): c['id'] = f'cell-{i}'
     kernel = dict(kernelspec=dict(display_name='python3', language='python', name='python3'))
@@ -239,37 +239,32 @@ def _kernel_client(cells, folder, limit, sockets):
             if self.printed<=_most_output: super().output(outs, msg, display_id, cell_index)
             else: self.km.provisioner.process.kill()
 
-    made = []
-    for c in cells:
-        seconds = 20*limit if 'setup' in c['tags'] else limit
-        made.append(new_code_cell(c['source'], metadata=dict(seconds=seconds)))
+    def seconds(cell): return 20*limit if 'setup' in cell.metadata.get('tags', []) else limit
     only_ours = KernelSpecManager(kernel_dirs=[]) # another environment's may be called python3, too
     km = AsyncKernelManager(kernel_spec_manager=only_ours)
-    if os.name!='nt': km.transport,km.ip = 'ipc',f'{sockets}/kernel' # no network, not even this machine's own
-    client = Client(new_notebook(cells=made), km=km)
-    client.resources = {'metadata': {'path': str(folder)}}
-    client.allow_errors,client.shutdown_kernel = True,'immediate'
-    client.timeout_func = lambda cell: cell.metadata.seconds
-    client.extra_arguments = ['--InteractiveShell.xmode=Plain', '--InteractiveShell.colors=NoColor',
-                              '--IPKernelApp.exec_lines=from sys import exit, exit as quit'] # theirs ends it too late
+    if os.name!='nt': # no network, not even this machine's own
+        km.transport = 'ipc'
+        km.ip = f'{sockets}/kernel'
+    options = ['--InteractiveShell.xmode=Plain', '--InteractiveShell.colors=NoColor',
+               '--IPKernelApp.exec_lines=from sys import exit, exit as quit'] # theirs ends it too late
+    nb = new_notebook(cells=[new_code_cell(c['source'], metadata=c['metadata']) for c in cells])
+    client = Client(nb, km, allow_errors=True, shutdown_kernel='immediate', timeout_func=seconds,
+                    extra_arguments=options, resources=dict(metadata=dict(path=str(folder))))
     client.log = logging.getLogger('digits_fastai.grading.exercises')
     client.log.disabled = True
     return client
 
 def _run_cells(cells, folder, limit):
     "Run cells in a new kernel; gives the outputs of each, and why the kernel had to be ended, '' if it had not."
-    import digits_fastai
     sockets = TemporaryDirectory()
     client = _kernel_client(cells, folder, limit, sockets.name)
     from nbclient.exceptions import CellTimeoutError,DeadKernelError
-    paths = [str(Path(digits_fastai.__file__).resolve().parent.parent), os.getenv('PYTHONPATH', '')]
-    env = {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, paths))}
     silent = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    with client.setup_kernel(cleanup_kc=True, env=env, **silent): # what the cells start, ends with it
+    with client.setup_kernel(cleanup_kc=True, **silent): # what the cells start, ends with it
         for i,cell in enumerate(client.nb.cells):
             ended = ''
             try: client.execute_cell(cell, i)
-            except CellTimeoutError: ended = f'no end within {cell.metadata.seconds:g} s'
+            except CellTimeoutError: ended = f'no end within {client.timeout_func(cell):g} s'
             except DeadKernelError: ended = 'it ended the whole program'
             if client.printed>_most_output: ended = f'more than {_most_output:,} characters printed'
             yield cell.outputs,ended
@@ -326,17 +321,23 @@ def _part(cell):
 def _before_running(cells):
     "The status of each exercise, by number, as far as it needn't be run to be told; '' for the rest."
     parts = {_part(c): c for c in cells}
-    found = {}
-    for number in dict.fromkeys(number for kind,number in parts if kind in ('exercise','check')):
-        stub,check = parts.get(('exercise',number)),parts.get(('check',number))
-        if not stub or not check:
-            found[number] = 'missing'
-            continue
-        grader = check['metadata'].get('nbgrader', {})
-        found[number] = ''
-        if f"raise NotImplementedError('exercise {number}')" in stub['source']: found[number] = 'to do'
-        if grader.get('checksum')!=_checksum(check['source'], grader): found[number] = 'changed'
-    return found
+    numbers = [number for kind,number in parts if kind in ('exercise','check')]
+    return {o: _seen_at_once(o, parts.get(('exercise', o)), parts.get(('check', o))) for o in numbers}
+
+def _seen_at_once(number, answer, check):
+    if not answer or not check: return 'missing'
+    grader = check['metadata'].get('nbgrader', {})
+    if grader.get('checksum')!=_checksum(check['source'], grader): return 'changed'
+    if f"raise NotImplementedError('exercise {number}')" in answer['source']: return 'to do'
+    return ''
+
+def _what_a_check_says(outputs):
+    "Its status, and words if it is wrong."
+    said = ''.join(o.text for o in outputs if o.output_type=='stream').rstrip()
+    if not said.endswith(': to do'): return 'done',''
+    last = said.split('\n')[-1]
+    if re.match('(exercise .*)?: to do$', last): return 'to do',''
+    return 'wrong',last # input() raises a kind of NotImplementedError, too
 
 def check_notebook(
     nb:Path, # a notebook with answers
@@ -347,25 +348,20 @@ def check_notebook(
     nb = Path(nb)
     cells = [c for c in read_cells(nb) if c['kind']=='code']
     results = {k: Result(name or nb.stem, k, status) for k,status in _before_running(cells).items()}
-    while any(o.status=='' for o in results.values()):
-        bad = []
+    def still_open(): return [o for o in results.values() if not o.status]
+    while still_open():
         for cell,(outputs,ended) in zip(cells, _run_cells(cells, nb.parent, limit)):
             kind,number = _part(cell)
             error = ended or _error(outputs)
             if kind=='setup' and error:
-                for o in results.values():
-                    if o.status=='': o.status,o.said = 'not run',f'the setup failed: {error}'
+                for o in still_open(): o.status,o.said = 'not run',f'the setup failed: {error}'
                 break
             result = results.get(number)
-            if result and result.status=='':
-                printed = ''.join(o.text for o in outputs if o.output_type=='stream').rstrip()
-                stub = re.search(r'(?m)^(exercise .*)?: to do\Z', printed)
-                if printed.endswith(': to do') and not stub: # input() is "not implemented", too
-                    error = printed.split('\n')[-1]
+            if result in still_open():
                 if error: result.status,result.said = 'wrong',error
-                elif kind=='check': result.status = 'to do' if stub else 'done'
-            if ended: bad = [c for c in cells if c is cell or number and _part(c)[1]==number]
-        cells = [c for c in cells if c not in bad]
+                elif kind=='check': result.status,result.said = _what_a_check_says(outputs)
+            if ended: # begin anew without it
+                cells = [c for c in cells if c is not cell and (not number or _part(c)[1]!=number)]
     return list(results.values())
 
 def progress(
