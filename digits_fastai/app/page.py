@@ -12,12 +12,9 @@ from pathlib import Path
 from threading import Timer
 from time import time_ns
 
+import jinja2
 import torch
 import uvicorn
-from fastcore.xml import to_xml
-from fasthtml.components import (
-    Body,Button,Canvas,Div,Fieldset,Figcaption,Figure,H1,H2,Head,Html,Input,Kbd,Label,Legend,Link,Main,Meta,Noscript,
-    Output,P,Script,Section,Span,Title)
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -67,66 +64,14 @@ def keep_drawing(
     write_whole(file, png.getvalue())
     return file
 
-# %% ../../nbs/app/01_page.ipynb #5c0c11b1
-def _paper():
-    paper = Canvas(id='paper', width=840, height=840, tabindex=0, role='application', aria_describedby='keys',
-                   aria_label='Paper: the arrow keys move the pen, space puts it down and lifts it')
-    hint = Div('Draw a digit here', id='hint')
-    picture = Label(Input(type='file', id='file', accept='image/*'), 'Picture …', cls='button')
-    tools = Div(Button('Undo', id='undo'), Button('Clear', id='clear'), picture, cls='tools')
-    return Section(Div(paper, hint, cls='sheet'), tools, P(id='status', role='status'), cls='paper')
-
-def _was():
-    buttons = [Button(d, value=d, title=f'It was a {d}') for d in digits]
-    return Section(H2('It was a …'), Div(*buttons, id='was'))
-
-def _keys(collect):
-    keys = {'arrows': 'move the pen', 'space': 'puts it down and lifts it', 'u': 'undo', 'c': 'clear'}
-    if collect: keys['0 to 9'] = 'it was a …'
-    return P(*[Span(Kbd(key), ' ', what) for key,what in keys.items()], id='keys', cls='soft keys')
-
-# %% ../../nbs/app/01_page.ipynb #5c0c11b3
-def _guess():
-    big = Div(Output('?', id='guess', aria_live='polite'), Span(id='sure', cls='soft'), cls='big')
-    bars = [Div(Span(d), Div(Div(cls='fill'), cls='track'), Span(cls='value'), cls='bar', data_digit=d) for d in digits]
-    bars = Div(*bars, cls='bars', role='group', aria_label='Probability of each digit')
-    return Section(Div(big, bars, cls='answer'), cls='guessed')
-
-def _view(id, caption):
-    picture = Canvas(id=id, width=28, height=28, role='img', aria_label=caption)
-    return Figure(picture, Figcaption(caption, id=f'{id}-caption'))
-
-def _seen(readers):
-    views = [_view('seen', '28 × 28 pixels')]
-    if 'pixel similarity' in readers: views.append(_view('mean', 'nearest mean digit'))
-    return Section(H2('What the models see'), Div(*views, cls='views'))
-
-def _card(name, reader, chosen):
-    accuracy = reader.info.get('measured', {}).get('accuracy')
-    tested = f'tested: {100*accuracy:.1f} %' if accuracy else 'not tested'
-    choice = Input(type='radio', name='model', value=name, checked=chosen)
-    name_shown = Span(name.replace('_', ' '), cls='name')
-    return Label(choice, name_shown, Span(cls='says'), Span(cls='sure'), Span(tested, cls='tested'), cls='model',
-                 data_name=name)
-
-def _who_reads(readers):
-    last = list(readers)[-1]
-    cards = [_card(name, reader, name==last) for name,reader in readers.items()]
-    told = P('They were tested on digits that they had not seen. Other people wrote those, in other ways: expect less '
-             'with yours.', cls='soft')
-    return Fieldset(Legend(H2('Who reads')), Div(*cards, cls='models'), told, id='models')
-
 # %% ../../nbs/app/01_page.ipynb #c64acc6d
+_static = Path(digits_fastai.__file__).parent/'app'/'static'
+
 def _html(readers, collect):
     "The page, as text."
-    head = Head(Meta(charset='utf-8'), Meta(name='viewport', content='width=device-width, initial-scale=1'),
-                Title('Draw a digit'), Link(rel='icon', href='/static/icon.svg', type='image/svg+xml'),
-                Link(rel='stylesheet', href='/static/draw.css'), Script(src='/static/draw.js', defer=True))
-    left = Div(_paper(), _was() if collect else None, cls='column')
-    right = Div(_guess(), _seen(readers), _who_reads(readers), cls='column')
-    body = Body(H1('Draw a digit'), Noscript(P('Drawing needs JavaScript, which is switched off here.')),
-                Main(left, right), _keys(collect), cls='empty', data_collect='yes' if collect else None)
-    return '<!doctype html>\n' + to_xml(Html(head, body, lang='en'))
+    template = jinja2.Template((_static/'draw.html').read_text(encoding='utf-8'), autoescape=True)
+    tested = {name: reader.info.get('measured', {}).get('accuracy') for name,reader in readers.items()}
+    return template.render(digits=digits, tested=tested, collect=collect)
 
 # %% ../../nbs/app/01_page.ipynb #5c0c11b6
 most_bytes = 2**20 # of a question; a drawing has some thousand
@@ -184,8 +129,8 @@ def page_app(
         file = keep_drawing(collect, asked.get('label'), _drawing_in(asked))
         return dict(label=file.parent.name, drawings=len(image_files(file.parent)))
 
-    static = StaticFiles(directory=Path(digits_fastai.__file__).parent/'app'/'static')
-    routes = [Route('/', page), Route('/health', health), Mount('/static', static), _route('/guess', guess)]
+    routes = [Route('/', page), Route('/health', health), Mount('/static', StaticFiles(directory=_static)),
+              _route('/guess', guess)]
     if collect: routes.append(_route('/collect', keep))
     trusted = Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     return Starlette(routes=routes, middleware=[trusted])
