@@ -76,7 +76,7 @@ def full_path(tmp_path_factory):
     return digits_path(full=True)
 
 def home_with_models(tmp_path_factory):
-    "A FASTAI_HOME with all digits, in which the page's four models lie, trained on 20,000 of them; made once."
+    "A FASTAI_HOME with all digits, in which the page's four models lie, trained on 8,000 of them; made once."
     import torch
     from digits_fastai.app.draw import quick_models,train_quick
     from digits_fastai.nets.ten_digits import ten_digits
@@ -86,7 +86,7 @@ def home_with_models(tmp_path_factory):
         (home/'data').mkdir(parents=True)
         (home/'data'/path.name).symlink_to(path)
         data = ten_digits(path)
-        some = torch.randperm(len(data.x), generator=torch.Generator().manual_seed(0))[:20_000]
+        some = torch.randperm(len(data.x), generator=torch.Generator().manual_seed(0))[:8_000]
         data.x,data.y = data.x[some],data.y[some]
         for name in quick_models: train_quick(name, data, folder/name)
     return home

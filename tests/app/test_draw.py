@@ -13,6 +13,8 @@ from digits_fastai.app.draw import (
 from digits_fastai.images import load_folder,part_folder
 from drawn import as_png,drawn,full_path,hands,home_with_models
 
+pytestmark = pytest.mark.xdist_group('page') # its models are trained once a worker
+
 
 @pytest.fixture(scope='module')
 def full(tmp_path_factory): return full_path(tmp_path_factory)
@@ -143,6 +145,17 @@ def test_a_damaged_model_in_the_cache_is_trained_anew_and_the_dice_are_left_alon
     assert len(said)==2 and (torch.rand(3)==expected).all()
     x = torch.rand(5,28,28)
     assert (first(x)==second(x)).all()
+
+def test_an_interrupted_training_leaves_whole_models_only_and_goes_on_there(full, tmp_path, monkeypatch):
+    said,names = [],['pixel similarity','linear']
+    def interrupt(learn, recipe): raise KeyboardInterrupt
+    with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
+        m.setattr('digits_fastai.app.draw.fit_recipe', interrupt)
+        quick_readers(said.append, names, tmp_path)
+    assert [o.name for o in tmp_path.iterdir()]==['pixel similarity']
+    assert list(quick_readers(said.append, names, tmp_path))==names
+    assert [o.split(' on ')[0] for o in said]==['training pixel similarity', *['training linear']*2]
+    assert list(quick_readers(pytest.fail, names, tmp_path))==names
 
 
 # bytes and folders

@@ -13,6 +13,8 @@ chromium = next(filter(None, map(shutil.which, ('chromium','chromium-browser','g
 if chromium is None: pytest.skip('there is no chromium here to draw in', allow_module_level=True)
 sync_api = pytest.importorskip('playwright.sync_api', reason='playwright is not installed: pip install playwright')
 
+pytestmark = pytest.mark.xdist_group('page') # its models are trained once a worker
+
 flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
          '--disable-component-update', '--disable-sync']
 
@@ -95,7 +97,9 @@ def ink(tab):
     return (abs(shot-np.median(shot[5:15]))>60).mean()
 
 
-@pytest.mark.parametrize('hand', hands)
+quick_hands = ('school','small, in a corner')
+
+@pytest.mark.parametrize('hand', [o if o in quick_hands else pytest.param(o, marks=pytest.mark.slow) for o in hands])
 def test_ten_digits_are_read_in_every_hand(hand, opened):
     tab,wrong = opened(),{}
     for d,strokes in hands[hand].items():
