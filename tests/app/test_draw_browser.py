@@ -62,7 +62,7 @@ def draw(tab, strokes):
         at = [(b['x']+x*b['width'], b['y']+y*b['height']) for x,y in s]
         tab.mouse.move(*at[0])
         tab.mouse.down()
-        for o in at[1::2]: tab.mouse.move(*o)
+        for o in at[2::3]: tab.mouse.move(*o)
         tab.mouse.move(*at[-1])
         tab.mouse.up()
 
