@@ -58,6 +58,8 @@ def _look_at_versions():
     for one,other,happens,do in known_bad:
         if _installed(one) and _installed(other):
             yield Diagnosis('combination', 'wrong', f'{_installed(one)} with {_installed(other)}: {happens}', do)
+
+def _ask_pip():
     check = subprocess.run([sys.executable, '-m', 'pip', 'check'], capture_output=True, text=True)
     verdict = 'note' if check.returncode else 'fine'
     for line in (check.stdout or check.stderr).splitlines(): yield Diagnosis('pip check', verdict, line)
@@ -110,7 +112,7 @@ def examine(
     trial:bool=True, # try the tiny fit, too, which takes some seconds?
 )->list: # of `Diagnosis`
     "Look at everything: versions, the cache, variables of the environment, and whether it works."
-    findings = [*_look_at_versions(), *_look_at_cache()]
+    findings = [*_look_at_versions(), *_ask_pip(), *_look_at_cache()]
     for name in ('FASTAI_HOME','DIGITS_FASTAI_STRICT','DIGITS_FASTAI_CACHE'):
         if name in os.environ: findings.append(Diagnosis(name, 'fine', f'{os.environ[name]} (set in the environment)'))
     if trial: findings.append(_try(_fit))
