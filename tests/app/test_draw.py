@@ -14,7 +14,7 @@ from digits_fastai.download import standin_path
 from digits_fastai.images import load_folder,part_folder
 from drawn import as_png,drawn,full_path,hands,home_with_models
 
-pytestmark = pytest.mark.xdist_group('page') # its models are trained once a worker
+pytestmark = pytest.mark.xdist_group('page') # one server, and one browser
 
 
 @pytest.fixture(scope='module')

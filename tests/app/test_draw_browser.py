@@ -13,7 +13,7 @@ chromium = next(filter(None, map(shutil.which, ('chromium','chromium-browser','g
 if chromium is None: pytest.skip('there is no chromium here to draw in', allow_module_level=True)
 sync_api = pytest.importorskip('playwright.sync_api', reason='playwright is not installed: pip install playwright')
 
-pytestmark = pytest.mark.xdist_group('page') # its models are trained once a worker
+pytestmark = pytest.mark.xdist_group('page') # one server, and one browser
 
 flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
          '--disable-component-update', '--disable-sync']

@@ -14,7 +14,7 @@ from digits_fastai.nets.predict import load_reader
 from drawn import Page,as_png,as_url,drawn,full_path,home_with_models,page
 from test_offline import no_sockets
 
-pytestmark = pytest.mark.xdist_group('page') # its models are trained once a worker
+pytestmark = pytest.mark.xdist_group('page') # one server, and one browser
 
 static = Path(digits_fastai.__file__).parent/'app'/'static'
 
