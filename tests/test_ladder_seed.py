@@ -26,10 +26,12 @@ def climbs(tmp_path_factory):
     standin_path(base=base) # made here, so that the cold process really is cold
     return [run(sys.executable, '-c', climb, base, how).stdout.split('\n')[:2] for how in ('cold','warm')]
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_resnet18_wherever_it_is_climbed(climbs):
     first,*others = [line for lines in climbs for line in lines]
     assert first and all(o==first for o in others), climbs
 
+@pytest.mark.slow
 def test_where_there_are_few_pictures_resnet18_gets_the_epochs_that_it_needs(tmp_path):
     "Four steps an epoch: after one of them it would only guess."
     row = ladder(standin_path(base=tmp_path), rungs=['resnet18']).iloc[0]
