@@ -81,6 +81,21 @@ def pytest_configure(config):
         config.addinivalue_line('filterwarnings', f'ignore:{o}')
 
 
+alone = ['test_kill.py','test_download.py','test_checkpoints.py','test_callbacks.py','test_cli.py','test_formats.py','test_page.py']
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With `-n 2` a file's tests stay together, for what they share is made once.
+
+    Files in which processes are killed, Ctrl-C is pressed or memory is measured have one worker for all of them."""
+    from xdist.scheduler import LoadScopeScheduling
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.split('::')[0]
+            return 'alone' if Path(file).name in alone else file
+    return ByFile(config, log)
+
+
 def pytest_make_parametrize_id(config, val):
     "Every worker must call a test by the same name, so none has an address in it."
     if ' at 0x' in repr(val): return getattr(val, '__name__', type(val).__name__)

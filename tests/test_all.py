@@ -333,6 +333,7 @@ def test_on_mnist_the_chapter_gives_the_books_figures(printed, mnist):
 def test_on_mnist_the_chapters_first_line_finds_it(mnist, tmp_path):
     assert fresh('print(untar_data(URLs.MNIST_SAMPLE).resolve())', tmp_path)==str(mnist.resolve())
 
+@pytest.mark.slow
 def test_a_name_taken_away_is_missed(few, tmp_path):
     # Each block runs without each name that it is the first to use, and must fail; then it runs as it stands.
     take = f'''

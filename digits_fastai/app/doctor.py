@@ -7,11 +7,11 @@ __all__ = ['known_bad', 'Diagnosis', 'as_text', 'tiny_fit', 'examine']
 
 # %% ../../nbs/app/02_doctor.ipynb #122f4762
 import os,platform,subprocess,sys
-from configparser import Error as IniError
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError,version
 
 from ..download import cache_folder
+from ..files.atomic import count_files
 
 # %% ../../nbs/app/02_doctor.ipynb #0a6ebedd
 @dataclass
@@ -32,8 +32,7 @@ def as_text(
         lines.append(f'{o.verdict:<5}  {o.what:<{width}}  {o.found}')
         if o.do: lines.append(f'{"":<{width+9}}-> {o.do}')
     wrong = sum(o.verdict=='wrong' for o in findings)
-    lines.append(f'{wrong} wrong: see ->' if wrong else 'all is well')
-    return '\n'.join(lines)
+    return '\n'.join([*lines, f'{wrong} wrong: see ->' if wrong else 'all is well'])
 
 # %% ../../nbs/app/02_doctor.ipynb #e223644e
 known_bad = [ # two packages that don't go together; what happens; what to do
@@ -53,16 +52,14 @@ def _installed(requirement):
     return f'{asked.name} {there}' if asked.specifier.contains(there, prereleases=True) else ''
 
 def _look_at_versions():
+    packages = [_installed(o) for o in ('torch','torchvision','fastai','fastcore','plum-dispatch')]
     yield Diagnosis('python', 'fine', f'{platform.python_version()} on {platform.system()}')
-    packages = 'torch','torchvision','fastai','fastcore','plum-dispatch'
-    missing = [o for o in packages if not _installed(o)]
-    if missing:
-        yield Diagnosis('packages', 'wrong', f'not there: {", ".join(missing)}', f'pip install {" ".join(missing)}')
-    else:
-        yield Diagnosis('packages', 'fine', ', '.join(_installed(o) for o in packages))
+    yield Diagnosis('packages', 'fine', ', '.join(o for o in packages if o))
     for one,other,happens,do in known_bad:
         if _installed(one) and _installed(other):
             yield Diagnosis('combination', 'wrong', f'{_installed(one)} with {_installed(other)}: {happens}', do)
+
+def _ask_pip():
     check = subprocess.run([sys.executable, '-m', 'pip', 'check'], capture_output=True, text=True)
     verdict = 'note' if check.returncode else 'fine'
     for line in (check.stdout or check.stderr).splitlines(): yield Diagnosis('pip check', verdict, line)
@@ -71,20 +68,21 @@ def _look_at_versions():
 def _look_at_set(folder, whole, get):
     if not folder.is_dir():
         return Diagnosis(folder.name, 'note', "is not in the cache: offline, scikit-learn's small digits stand in", get)
-    n = sum(1 for _ in folder.rglob('*.png'))
+    n = count_files(folder, '.png')
     found = f'{n:,} of {whole:,} pictures'
     if n<whole: return Diagnosis(folder.name, 'wrong', found, f'{get} --force')
     return Diagnosis(folder.name, 'fine', found)
 
 def _look_at_cache():
     try: folder = cache_folder('data')
-    except (IniError,UnicodeDecodeError) as e:
-        return [Diagnosis('cache', 'wrong', f'its config.ini cannot be read: {e}', 'repair that file, or delete it')]
+    except Exception as e: # a broken config.ini makes the parser raise several kinds
+        yield Diagnosis('cache', 'wrong', f'its config.ini cannot be read: {e}', 'repair that file, or delete it')
+        return
     there = next(o for o in (folder, *folder.parents) if o.exists())
-    if there.is_dir() and os.access(there, os.W_OK): cache = Diagnosis('cache', 'fine', str(folder))
-    else: cache = Diagnosis('cache', 'wrong', f'{folder} cannot be written to', 'give FASTAI_HOME another folder')
-    return [cache, _look_at_set(folder/'mnist_sample', 14_434, 'digits data download'),
-            _look_at_set(folder/'mnist_png', 70_000, 'digits data download --full')]
+    if there.is_dir() and os.access(there, os.W_OK): yield Diagnosis('cache', 'fine', str(folder))
+    else: yield Diagnosis('cache', 'wrong', f'{folder} cannot be written to', 'give FASTAI_HOME another folder')
+    yield _look_at_set(folder/'mnist_sample', 14_434, 'digits data download')
+    yield _look_at_set(folder/'mnist_png', 70_000, 'digits data download --full')
 
 # %% ../../nbs/app/02_doctor.ipynb #04cdb44d
 def tiny_fit():
@@ -107,16 +105,14 @@ def _try(code):
     child = subprocess.run(command, capture_output=True, text=True, errors='replace')
     if child.returncode==0: return Diagnosis('a tiny fit', 'fine', "done with our Learner and with fastai's")
     words = child.stderr.splitlines() or ['without a word']
-    found = f'{words[-1]} (status {child.returncode})'
-    if child.returncode<0: found = f'the process that tried it was ended by signal {-child.returncode}'
     do = f'pip install -U torch torchvision fastai; if that does not help, report what this prints: python -c "{_fit}"'
-    return Diagnosis('a tiny fit', 'wrong', found, do)
+    return Diagnosis('a tiny fit', 'wrong', f'{words[-1]} (status {child.returncode})', do)
 
 def examine(
     trial:bool=True, # try the tiny fit, too, which takes some seconds?
 )->list: # of `Diagnosis`
     "Look at everything: versions, the cache, variables of the environment, and whether it works."
-    findings = [*_look_at_versions(), *_look_at_cache()]
+    findings = [*_look_at_versions(), *_ask_pip(), *_look_at_cache()]
     for name in ('FASTAI_HOME','DIGITS_FASTAI_STRICT','DIGITS_FASTAI_CACHE'):
         if name in os.environ: findings.append(Diagnosis(name, 'fine', f'{os.environ[name]} (set in the environment)'))
     if trial: findings.append(_try(_fit))

@@ -4,14 +4,13 @@
 
 # %% auto #0
 __all__ = ['conv_net_one_cycle', 'ten_rungs', 'quick_ten_rungs', 'TenDigits', 'ten_digits', 'sigmoid_net', 'simpler_method',
-           'measure_once', 'full_ladder', 'most_confused']
+           'measure_once', 'full_ladder']
 
 # %% ../../nbs/nets/05_ten_digits.ipynb #b97c9ccf
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import Tensor,nn
 
 from ..baseline import class_accuracies,mse_distance
@@ -26,13 +25,7 @@ from ..models import linear_model,simple_net
 # %% ../../nbs/nets/05_ten_digits.ipynb #e14b42e8
 @dataclass
 class TenDigits(Digits):
-    "Pictures of all classes in three sets: to learn from, to choose by, and to be read at the end."
-    path:Path # the folder that they came from
-    x:Tensor # training pictures, float in [0,1], [N,784]
-    y:Tensor # training labels, int64 in [0,C), [N]
-    valid_x:Tensor # validation pictures, float in [0,1], [M,784]
-    valid_y:Tensor # validation labels, int64 in [0,C), [M]
-    classes:list # names of the classes, C of them
+    "Pictures of all classes in three sets: to learn from, to choose by, and to be read at the end. Labels are [N]."
     test_x:Tensor # test pictures, float in [0,1], [K,784]
     test_y:Tensor # test labels, int64 in [0,C), [K]
 
@@ -40,6 +33,12 @@ class TenDigits(Digits):
     n_out = property(lambda self: len(self.classes))
     vocab = property(lambda self: self.classes)
     held_out = property(lambda self: (self.test_x,self.test_y))
+
+    def test_dl(self,
+        shape:tuple=(784,), # of one picture
+    )->DataLoader: # in order
+        "A loader over the test set."
+        return DataLoader(Dataset(self.test_x.view(-1, *shape), self.test_y), 1000)
 
     def measure(self,
         learn:Learner, # trained on these pictures
@@ -85,20 +84,19 @@ def simpler_method(
                'decision tree': DecisionTreeClassifier(random_state=42),
                'nearest neighbours': KNeighborsClassifier(n_neighbors=3)}
     model = methods[name].fit(data.x.numpy(), data.y.numpy())
-    pred = model.predict(data.test_x.numpy())
-    return data.score(torch.from_numpy(pred)),0
+    return model.score(data.test_x.numpy(), data.test_y.numpy()),0
 
 # %% ../../nbs/nets/05_ten_digits.ipynb #6573d728
 def measure_once(
     learn:Learner, # trained
-    data:TenDigits, # the pictures; what the test pictures were taken for is left there, as `pred`
+    data:TenDigits, # the pictures
 )->tuple[float,dict]: # accuracy on the test set; the same for each class, by name
     "How well does it read what nobody has looked at?"
     shape = learn.dls.train.dataset.x.shape[1:]
-    dl = DataLoader(Dataset(data.test_x.view(-1, *shape), data.test_y), 1000)
-    probs,_ = learn.get_preds(dl=dl)
-    acc = data.score(probs.argmax(1))
-    by_class = class_accuracies(data.pred, data.test_y, len(data.classes))
+    probs,y = learn.get_preds(dl=data.test_dl(shape))
+    pred = probs.argmax(1)
+    acc = (pred==y).float().mean().item()
+    by_class = class_accuracies(pred, y, len(data.classes))
     return acc,dict(zip(data.classes, by_class.tolist()))
 
 # %% ../../nbs/nets/05_ten_digits.ipynb #12b7015e
@@ -134,18 +132,3 @@ def full_ladder(
 ): # a DataFrame: rung, accuracy on the test set, epochs, seconds, published accuracy as `book`
     "Climb from guessing among ten to resnet18. ValueError for an unknown rung."
     return climb(ten_rungs, data, rungs, seed, on_row)
-
-# %% ../../nbs/nets/05_ten_digits.ipynb #8b994607
-def most_confused(
-    data:TenDigits, # the pictures, after a climb
-    n:int=5, # how many rows
-): # a DataFrame: digit, taken_for, times; the most frequent first
-    "Which digits the last rung but resnet18 took for which. ValueError if none was climbed."
-    import pandas as pd
-    if data.pred is None: raise ValueError('no rung was climbed with these pictures: full_ladder(data) first')
-    table = pd.DataFrame(dict(digit=data.test_y, taken_for=data.pred))
-    wrong = table[table.digit!=table.taken_for]
-    times = wrong.groupby(['digit','taken_for']).size().sort_values(ascending=False, kind='stable')
-    res = times.head(n).reset_index(name='times')
-    names = dict(enumerate(data.classes))
-    return res.assign(digit=res.digit.map(names), taken_for=res.taken_for.map(names))

@@ -5,6 +5,8 @@ from base64 import b64encode
 from contextlib import contextmanager
 from io import BytesIO
 
+from filelock import FileLock
+
 from conftest import python
 
 def smooth(points, n=8):
@@ -76,17 +78,22 @@ def full_path(tmp_path_factory):
     return digits_path(full=True)
 
 def home_with_models(tmp_path_factory):
-    "A FASTAI_HOME with all digits, in which the page's four models lie, trained on 20,000 of them; made once."
+    "A FASTAI_HOME with all digits, in which the page's four models lie, trained on 8,000 of them; made once."
+    base,path = tmp_path_factory.getbasetemp(),full_path(tmp_path_factory)
+    if 'PYTEST_XDIST_WORKER' in os.environ: base = base.parent # all workers have the same models
+    home = base/'home_with_models'
+    with FileLock(base/'home_with_models.lock'): return _train_models(home, path)
+
+def _train_models(home, path):
     import torch
     from digits_fastai.app.draw import quick_models,train_quick
     from digits_fastai.nets.ten_digits import ten_digits
-    home,path = tmp_path_factory.getbasetemp()/'home_with_models',full_path(tmp_path_factory)
     folder = home/'models'/'digits_fastai'/path.name
     if not (folder/'convnet').is_dir():
         (home/'data').mkdir(parents=True)
         (home/'data'/path.name).symlink_to(path)
         data = ten_digits(path)
-        some = torch.randperm(len(data.x), generator=torch.Generator().manual_seed(0))[:20_000]
+        some = torch.randperm(len(data.x), generator=torch.Generator().manual_seed(0))[:8_000]
         data.x,data.y = data.x[some],data.y[some]
         for name in quick_models: train_quick(name, data, folder/name)
     return home

@@ -1,10 +1,15 @@
-"The command line as a process: what it prints and writes, and what it says when something is wrong."
+"""The command line: what it prints and writes, and what it says when something is wrong. Most commands are run in this
+process, which has PyTorch already; where a process itself is the point (Ctrl-C, pipes, terminals), it is one of its own."""
 import csv,json,os,re,shutil,signal,subprocess,sys,time
+from contextlib import contextmanager
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
+from typer.testing import CliRunner
 
 from conftest import in_a_terminal,python,run
+from digits_fastai.app.cli import app
 from test_check import good
 from test_offline import no_sockets
 
@@ -14,7 +19,22 @@ not_on_windows = pytest.mark.skipif(sys.platform=='win32', reason='terminals and
 commands = ['ladder','check','exercises','progress','train','predict','draw','evaluate','doctor',
             'data download','data where','data convert']
 
-def digits(*args, **kwargs): return run(*start, *args, **{'COLUMNS': '120', **kwargs})
+@contextmanager
+def working_in(folder):
+    before = os.getcwd()
+    os.chdir(folder or before)
+    try: yield
+    finally: os.chdir(before)
+
+def digits(*args, cwd=None, ok=True, **env):
+    "Run a command in this process; a keyword that is None takes a variable out of the environment."
+    with working_in(cwd):
+        res = CliRunner().invoke(app, [str(o) for o in args], prog_name='digits', env={'COLUMNS': '120', **env})
+    if res.exception and not isinstance(res.exception, SystemExit): raise res.exception
+    if ok: assert res.exit_code==0, f'{args} gave {res.exit_code}:\n{res.output[-4000:]}'
+    return CompletedProcess(args, res.exit_code, res.stdout, res.stderr)
+
+def in_a_process(*args, **kwargs): return run(*start, *args, **{'COLUMNS': '120', **kwargs})
 
 def one_sentence(res):
     "What an error said: one line on standard error, and status 1."
@@ -45,8 +65,6 @@ def test_what_is_light_loads_nothing_heavy(words, path, tmp_path):
 @pytest.fixture(scope='module')
 def helps():
     "Each command's help, by its name; all of them in this process."
-    from digits_fastai.app.cli import app
-    from typer.testing import CliRunner
     answers = {o: CliRunner().invoke(app, [*o.split(), '--help'], prog_name='digits') for o in ['', *commands]}
     assert all(o.exit_code==0 for o in answers.values())
     return {k: o.stdout for k,o in answers.items()}
@@ -77,7 +95,7 @@ def test_examples_name_options_that_exist(line, helps):
 
 def test_version_is_that_of_the_package():
     from digits_fastai import __version__
-    assert digits('--version').stdout.strip()==__version__
+    assert in_a_process('--version').stdout.strip()==__version__
 
 def tab(words, cwd):
     return digits(cwd=cwd, _DIGITS_COMPLETE='complete_bash', COMP_WORDS=words,
@@ -171,6 +189,11 @@ def rows(stdout):
     found = re.findall(r'^(\w.*?)\s+(\d\.\d{4})\s+(\d+)\s', stdout, re.M)
     return {rung: (float(a), int(n)) for rung,a,n in found}
 
+def written(file):
+    "The table that was written, in the form of `rows`."
+    with open(file, newline='', encoding='utf-8') as f: table = list(csv.DictReader(f))
+    return {o['rung']: (round(float(o['accuracy']), 4), int(o['epochs'])) for o in table}
+
 def test_the_quick_ladder_prints_a_row_for_each_rung_but_resnet18(climbed, path):
     from digits_fastai.download import is_standin
     res,_ = climbed
@@ -183,8 +206,7 @@ def test_the_quick_ladder_prints_a_row_for_each_rung_but_resnet18(climbed, path)
 def test_the_quick_ladder_writes_the_table_and_the_plot(climbed):
     res,out = climbed
     assert sorted(o.name for o in out.iterdir())==['ladder.csv','ladder.png']
-    with open(out/'ladder.csv', newline='', encoding='utf-8') as f: written = list(csv.DictReader(f))
-    assert {o['rung']: (round(float(o['accuracy']), 4), int(o['epochs'])) for o in written}==rows(res.stdout)
+    assert written(out/'ladder.csv')==rows(res.stdout)
     from PIL import Image
     with Image.open(out/'ladder.png') as im: assert min(im.size)>300 and len(im.convert('L').getcolors())>10
     assert str(out/'ladder.csv') in res.stdout and str(out/'ladder.png') in res.stdout
@@ -196,13 +218,17 @@ def test_on_mnist_the_ladder_gives_the_books_figures(climbed, mnist):
         assert low<=table[rung][0]<=high, rung
 
 @not_on_windows
-def test_on_a_terminal_the_rows_stand_alone_in_their_lines(climbed, tmp_path, monkeypatch):
-    "A spinner turns below them, which wipes its line away before a row is printed. Same seed, so the same figures."
+def test_on_a_terminal_the_rows_stand_alone_in_their_lines(climbed, alone, tmp_path, monkeypatch):
+    "A spinner turns below them, which wipes its line away before a row is printed."
     monkeypatch.setenv('TERM', 'xterm')
+    monkeypatch.setenv('FASTAI_HOME', alone['FASTAI_HOME'])
+    monkeypatch.setenv('PYTHONPATH', alone['PYTHONPATH'])
+    monkeypatch.delenv('DIGITS_FASTAI_STRICT', raising=False)
     text = in_a_terminal(*start, 'ladder', '--quick', '--out', tmp_path, cwd=tmp_path)
     assert 'climbing …' in text
     lines = [o for o in re.split(r'\r|\n|\x1b\[2K|\x1b\[1A|\x1b\[\?25[hl]', text) if o]
-    assert rows('\n'.join(lines))==rows(climbed[0].stdout)
+    assert list(rows('\n'.join(lines)))==list(rows(climbed[0].stdout))
+    assert rows('\n'.join(lines))==written(tmp_path/'ladder.csv')
 
 def test_the_full_ladder_has_ten_digits_and_no_resnet18(alone):
     from digits_fastai.nets.ten_digits import quick_ten_rungs
@@ -231,11 +257,11 @@ def test_strict_and_without_data_it_gives_one_sentence(alone, tmp_path):
 
 @pytest.fixture(scope='session')
 def alone(tmp_path_factory):
-    "A folder to work in, with an empty cache and no network: the digits are the stand-in's."
+    "A folder to work in, with an empty cache and no network, here and in new processes: the digits are the stand-in's."
     tmp = tmp_path_factory.mktemp('alone')
     (tmp/'sitecustomize.py').write_text(no_sockets)
     (tmp/'work').mkdir()
-    return dict(cwd=tmp/'work', FASTAI_HOME=str(tmp/'home'), DIGITS_FASTAI_STRICT=None,
+    return dict(cwd=tmp/'work', FASTAI_HOME=str(tmp/'home'), DIGITS_FASTAI_STRICT=None, https_proxy='http://127.0.0.1:9',
                 PYTHONPATH=os.pathsep.join([str(tmp), os.environ['PYTHONPATH']]))
 
 def started(*args, alone):
@@ -300,7 +326,7 @@ def test_ctrl_c_keeps_what_has_had_an_epoch(alone):
     assert 'written: stopped' in out
 
 def test_a_model_reads_the_test_pictures_in_a_new_process(ten, alone, testing):
-    res = digits('predict', '--model', 'ten', testing, '--json', **alone)
+    res = in_a_process('predict', '--model', 'ten', testing, '--json', **alone)
     rows = json.loads(res.stdout)
     right = [Path(o['file']).parent.name==o['label'] for o in rows]
     assert len(rows)==360 and abs(sum(right)/len(right)-json.loads(ten.stdout)['test_accuracy'])<1e-6
@@ -401,12 +427,10 @@ def test_conversions_are_written_and_their_names_printed(form, n, ten, alone):
 def test_check_tells_right_from_wrong_by_its_status(tmp_path):
     (tmp_path/'right.py').write_text(good)
     (tmp_path/'wrong.py').write_text(good.replace('-=', '+='))
-    assert digits('check', 'right.py', cwd=tmp_path).returncode==0
+    row, = csv.DictReader(digits('check', 'right.py', '--csv', cwd=tmp_path).stdout.splitlines())
+    assert row['optimizer']=='right'
     res = digits('check', 'wrong.py', '--json', ok=False, cwd=tmp_path)
     assert res.returncode==1 and 'wrong' in [o['verdict'] for r in json.loads(res.stdout) for o in r['findings']]
-    res = digits('check', 'right.py', 'wrong.py', '--csv', ok=False, cwd=tmp_path)
-    rows = list(csv.DictReader(res.stdout.splitlines()))
-    assert res.returncode==1 and [o['optimizer'] for o in rows]==['right','wrong']
 
 def test_exercises_are_written_once_and_progress_is_told(path, tmp_path):
     res = json.loads(digits('exercises', '02', '--out', 'mine', '--json', cwd=tmp_path).stdout)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from digits_fastai.app.draw import (
     centre_mass,crop_ink,evaluate,fit_box,prepare,quick_readers,read_drawing,redraw,to_grey,to_ink)
+from digits_fastai.download import standin_path
 from digits_fastai.images import load_folder,part_folder
 from drawn import as_png,drawn,full_path,hands,home_with_models
 
@@ -143,6 +144,20 @@ def test_a_damaged_model_in_the_cache_is_trained_anew_and_the_dice_are_left_alon
     assert len(said)==2 and (torch.rand(3)==expected).all()
     x = torch.rand(5,28,28)
     assert (first(x)==second(x)).all()
+
+def test_an_interrupted_training_leaves_whole_models_only_and_goes_on_there(tmp_path, monkeypatch):
+    standin = standin_path(full=True, base=tmp_path)
+    monkeypatch.setattr('digits_fastai.app.draw.digits_path', lambda full: standin)
+    kept = tmp_path/'kept'
+    said,names = [],['pixel similarity','linear']
+    def interrupt(learn, recipe): raise KeyboardInterrupt
+    with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
+        m.setattr('digits_fastai.app.draw.fit_recipe', interrupt)
+        quick_readers(said.append, names, kept)
+    assert [o.name for o in kept.iterdir()]==['pixel similarity']
+    assert list(quick_readers(said.append, names, kept))==names
+    assert [o.split(' on ')[0] for o in said]==['training pixel similarity', *['training linear']*2]
+    assert list(quick_readers(pytest.fail, names, kept))==names
 
 
 # bytes and folders

@@ -9,7 +9,7 @@ from PIL import Image
 import digits_fastai
 from digits_fastai.app.draw import prepare,quick_models,quick_readers
 from digits_fastai.images import load_folder
-from digits_fastai.app.page import answer,listen,most_bytes,page_app
+from digits_fastai.app.page import answer,draw,listen,most_bytes,page_app
 from digits_fastai.nets.predict import load_reader
 from drawn import Page,as_png,as_url,drawn,full_path,home_with_models,page
 from test_offline import no_sockets
@@ -27,7 +27,12 @@ def readers(home, tmp_path_factory):
 def served(home, tmp_path_factory):
     "A page that keeps drawings."
     collect = tmp_path_factory.mktemp('collected')
-    with page(home, f'port=0, collect={str(collect)!r}') as p:
+    code = f'''
+from digits_fastai.app import page
+page.question_seconds = 2 # nobody wants to wait for ten
+page.draw(port=0, collect={str(collect)!r})
+'''
+    with page(home, code=code) as p:
         p.collect = collect
         yield p
 
@@ -195,11 +200,12 @@ def test_a_file_in_the_way_is_an_error_in_a_sentence(served):
 
 # start and end
 
-def test_a_port_that_is_taken_is_refused_before_anything_is_trained(tmp_path):
+def test_a_port_that_is_taken_is_refused_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setenv('FASTAI_HOME', str(tmp_path))
     with listen(port=0) as taken:
         port = taken.getsockname()[1]
-        code,said = Page(tmp_path, f'port={port}').ended()
-    assert code==1 and f'OSError: nobody can listen at 127.0.0.1, port {port}' in said and 'training' not in said
+        with pytest.raises(OSError, match=f'nobody can listen at 127.0.0.1, port {port}'): draw(port=port, say=pytest.fail)
+    assert not list(tmp_path.iterdir())
 
 def test_a_plain_start_finds_a_port_keeps_nothing_and_ends_at_ctrl_c_while_somebody_draws(home):
     try: taken = listen(port=8000)
@@ -222,14 +228,14 @@ def test_models_that_are_given_are_asked_and_nothing_else_is_needed(readers, tmp
     with page(tmp_path, f'model={str(readers["convnet"].folder)!r}, port=0') as p:
         said = json.loads(p.ask('/guess', question(drawn(7)))[2])
         assert said['guesses']['convnet']['label']=='7' and list(said['guesses'])==['convnet'] and 'nearest' not in said
-    code,said = Page(tmp_path, f'model={str(tmp_path/"none")!r}').ended()
-    assert code==1 and re.search(r'(FileNotFoundError|ValueError|OSError): .*none', said)
+    with pytest.raises((OSError,ValueError), match='none'): draw(tmp_path/'none', port=0, say=pytest.fail)
 
 def test_a_model_of_other_things_is_refused():
     class Cats:
         vocab,info = ['cat','dog'],{}
     with pytest.raises(ValueError, match='Cats knows cat, dog: this page is for 0 to 9'): page_app({'Cats': Cats()})
 
+@pytest.mark.slow # test_draw.py has it in this process
 def test_without_models_they_are_trained_once_and_an_interrupted_training_leaves_no_half(tmp_path):
     "On the stand-in, without a network, as on somebody's train."
     (tmp_path/'sitecustomize.py').write_text(no_sockets)

@@ -447,6 +447,7 @@ def test_folder_to_idx_to_csv_to_tensors(mnist_png, tmp_path):
     place = [int(o.stem) for c in classes for o in image_files(mnist_png/'testing'/c)]
     assert torch.equal(gx[place], fx) and torch.equal(gy[place], fy)
 
+@pytest.mark.slow
 def test_sixty_thousand_on_one_sheet_in_less_than_a_gigabyte(tmp_path):
     "Anything as large as MNIST: the memory of a process, torch included."
     look = f'''

@@ -187,6 +187,7 @@ assert seen==n
 print(most)
 '''
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path('/proc/self/status').exists(), reason='memory is read from /proc, which is Linux')
 @pytest.mark.parametrize('way', ways)
 def test_ten_times_the_data_needs_no_more_memory(tmp_path, way):

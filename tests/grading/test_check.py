@@ -231,6 +231,7 @@ def test_one_row_a_student(tmp_path):
     assert rows['bo']['first mistake']=='SGD: the first step' and rows['ann']['first mistake']==''
     assert 'can be run' in rows['di']['first mistake']
 
+@pytest.mark.slow
 def test_the_alarm_does_not_ring_while_a_weak_reference_dies(monkeypatch):
     "What is raised in its callback is lost, and Python prints that it was."
     lost,kept = [],WeakSet()
@@ -241,6 +242,7 @@ def test_the_alarm_does_not_ring_while_a_weak_reference_dies(monkeypatch):
             while True: kept.add(Thing())
     assert not lost
 
+@pytest.mark.slow
 def test_what_cannot_be_interrupted_or_ends_python_is_a_finding(tmp_path):
     kills = 'import os\ndef mse(p, t): return (p-t).pow(2).mean()\ndef mnist_loss(p, t): os._exit(3)\n'
     sleeps = 'def mse(p, t): return sum(range(10**12))'

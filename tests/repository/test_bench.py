@@ -16,6 +16,7 @@ def said(tmp_path_factory):
               DIGITS_FASTAI_STRICT=None, DIGITS_FASTAI_CACHE='0', MINIAI=None)
     return res.stdout,out
 
+@pytest.mark.slow
 def test_table_and_json_say_the_same(said):
     text,out = said
     assert text.strip()==(out/'RESULTS.md').read_text(encoding='utf-8').strip()
@@ -54,6 +55,7 @@ def test_what_is_not_measured_anew_stays(tmp_path, monkeypatch):
     assert [(o['bench'],o['what']) for o in rows]==[('import','anew'),('draw','w')] and rows[1]==kept[0]
     assert 'Measured 2020-01-01, an abacus.' in (tmp_path/'RESULTS.md').read_text(encoding='utf-8')
 
+@pytest.mark.slow
 def test_each_row_holds_its_ratio_against_its_target(said):
     rows = json.loads((said[1]/'results.json').read_text(encoding='utf-8'))['rows']
     for o in rows:

@@ -194,14 +194,17 @@ def built(tmp_path_factory):
     run(*alone, python, root/'docs'/'build', '--out', tmp/'site', '--sources', tmp/'src', timeout=900)
     return tmp/'site'
 
+@pytest.mark.slow
 def test_the_site_is_built_without_a_network_a_warning_or_a_fault(built):
     for o in ('index','names','api/index','CHANGELOG','CONTRIBUTING','search', *(f'nbs/{o}' for o in chapters)):
         assert (built/f'{o}.html').is_file(), o
     assert {o.name for o in built.parent.iterdir()}=={'site','src'}, 'the build leaves something beside its pages'
 
+@pytest.mark.slow
 def test_a_chapter_is_downloaded_as_it_is(built):
     for o in chapters: assert (built/'_sources'/'nbs'/f'{o}.ipynb').read_bytes()==o.nb.read_bytes()
 
+@pytest.mark.slow
 def test_solutions_are_folded_and_nothing_of_nbdev_is_left(built):
     text = (built/'nbs'/'08_learner.html').read_text(encoding='utf-8')
     assert 'A solution' in text and 'tag_hide-cell' in text and 'api/dataloaders.html#dataloaders' in text
@@ -211,6 +214,7 @@ def test_solutions_are_folded_and_nothing_of_nbdev_is_left(built):
         shown = re.sub(r'<pre>.*?</pre>|<code.*?</code>', '', text, flags=re.S)
         assert not re.search(r'default_exp|google\.colab\b|:::|\{\.callout|^#\|', shown, flags=re.M), o
 
+@pytest.mark.slow
 def test_formulas_need_no_script(built):
     text = (built/'nbs'/'02_baseline.html').read_text(encoding='utf-8')
     assert '<math' in text and not re.search('<script[^>]*mathjax', text, flags=re.I)

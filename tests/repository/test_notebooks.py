@@ -96,7 +96,7 @@ def test_a_chapter_without_its_files_is_reported(tmp_path):
     (tmp_path/'bare.ipynb').write_text(json.dumps({**whole, 'cells': bare}))
     assert missing_in_colab(tmp_path/'bare.ipynb')
 
-@pytest.mark.parametrize('name', ['05_losses','06_metrics'])
+@pytest.mark.parametrize('name', ['06_metrics', pytest.param('05_losses', marks=pytest.mark.slow)])
 def test_a_chapter_runs_in_a_jupyter_kernel_alone_in_a_folder(name, tmp_path, monkeypatch):
     # nbdev_test has a shell of its own; JupyterLab, VS Code and Colab have ipykernel.
     nbclient = pytest.importorskip('nbclient')

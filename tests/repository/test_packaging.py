@@ -3,6 +3,7 @@
 A full install would fetch gigabytes. Instead the clean environment sees the packages of this one *after* its own,
 refuses those that only the dev extras bring, and each import of the library is checked against settings.ini."""
 import re,site,sys,tarfile,zipfile
+from functools import cache
 from email import message_from_bytes
 from importlib.metadata import PackageNotFoundError,packages_distributions,requires
 from pathlib import Path
@@ -132,10 +133,12 @@ def test_the_command_is_an_entry_point(inside):
     name,_,target = s['console_scripts'].partition('=')
     assert name=='digits' and re.search(rf'\[console_scripts\]\s+{name}\s*=\s*{re.escape(target)}', entry)
 
+modules_of = cache(packages_distributions) # it reads every file that is installed
+
 def undeclared(source, *keys, package='digits_fastai'):
     "Imports, also those inside functions, that a user without the dev extras might miss."
     tops = {name.split('.')[0] for name,_ in imports(source, package)}-{'digits_fastai',*sys.stdlib_module_names}
-    dists = packages_distributions()
+    dists = modules_of()
     return sorted(o for o in tops if not {plain(d) for d in dists.get(o, [o])}&set().union(*map(listed, keys)))
 
 @pytest.mark.parametrize('chapter', chapters, ids=str)
@@ -187,6 +190,7 @@ def test_in_a_clean_environment_the_stand_in_can_be_made(clean, tmp_path):
     make = 'from digits_fastai.download import standin_path; print(len(list(standin_path(base=".").rglob("*.png"))))'
     assert in_clean(clean, make, tmp_path)=='362'
 
+@pytest.mark.slow
 def test_in_a_clean_environment_the_quick_ladder_is_climbed_without_a_network(clean, tmp_path):
     script = clean.parent/('digits.exe' if sys.platform=='win32' else 'digits')
     nowhere = dict.fromkeys(('http_proxy','https_proxy','HTTP_PROXY','HTTPS_PROXY'), 'http://127.0.0.1:9')
@@ -240,6 +244,7 @@ def complaints(clean, folder, **scripts):
     assert res.returncode in (0,1), res.stdout+res.stderr
     return re.findall(r'^(\w+)\.py:(\d+): error: .*\[([\w-]+)\]$', res.stdout, re.M)
 
+@pytest.mark.slow
 def test_a_type_checker_finds_nothing_in_right_code_and_something_in_wrong_code(clean, tmp_path):
     wrong = typed.replace('batch_size=64', "batch_size='64'").replace('learn.fit(2', "learn.fit('2'")+'no: int = digits_path()'
     absent = starred.replace('np.arange', 'nq.arange').replace('accuracy)', 'acuracy)')

@@ -84,6 +84,7 @@ def compare(n, *args, eps=1e-5, eps_record=1e-6, **kwargs):
 @worlds
 def test_simple_net_as_on_one_process(digits, n): compare(n, digits)
 
+@pytest.mark.slow
 @worlds
 def test_a_convnet_as_on_one_process_after_200_steps(digits, n):
     few = [(x[:322], y[:322]) for x,y in digits] # 320 and two more
@@ -338,7 +339,7 @@ def few(digits): return [(x[:131], y[:131]) for x,y in digits] # five batches, t
 def undisturbed(few, tmp_path_factory):
     return {n: ranks(n, run_or_go_on, few, tmp_path_factory.mktemp('whole'))[0] for n in (2,3)}
 
-@pytest.mark.parametrize('rank,n', [(0,2),(1,3)])
+@pytest.mark.parametrize('rank,n', [(0,2), pytest.param(1, 3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize('what', ['exception','kill','interrupt'])
 def test_a_failing_rank_ends_all_and_training_resumes(few, undisturbed, tmp_path, what, rank, n):
     ended = ranks(n, run_or_go_on, few, tmp_path, FailsAtBatch(rank, 12, what), limit=40, ok=False)
@@ -386,6 +387,7 @@ def stuck(digits, folder):
         return run_or_go_on(digits, folder, Sleeps(), partial(Distributed))
     return run_or_go_on(digits, folder, many=lambda timeout: Distributed(timeout=2))
 
+@pytest.mark.slow
 def test_a_rank_that_hangs_is_given_up(few, tmp_path):
     with pytest.raises(TimeoutError, match=r'ranks \[1\] of 2'): ranks(2, stuck, few, tmp_path, limit=8)
 
@@ -503,6 +505,7 @@ def launched(cmd, folder, timeout=120):
     assert p.returncode==0, err[-3000:]
     return out
 
+@pytest.mark.slow
 def test_torchrun_and_accelerate_launch(digits, tmp_path, monkeypatch):
     (tmp_path/'train.py').write_text(program)
     torch.save(tuple(o[:300] for o in digits[0]), tmp_path/'data.pt')
@@ -520,6 +523,7 @@ def test_torchrun_and_accelerate_launch(digits, tmp_path, monkeypatch):
             v,seen = torch.load(folder/f'{r}.pt')
             assert (v-w).abs().max()<1e-5 and (seen-rows).abs().max()<1e-6
 
+@pytest.mark.slow
 def test_digits_train(path, tmp_path):
     from safetensors.torch import load_file
     cmd,res = ['digits_fastai.app.cli', 'train', '--model', 'simple_net', '--epochs', '2', '--batch-size', '100', '--json'],{}

@@ -73,6 +73,7 @@ for when in range(1, 5):
             learner(CSVLog(file)).fit(5)
             os._exit(1)
 '''
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='Windows has no fork')
 def test_a_run_killed_at_any_row_leaves_whole_rows_and_can_go_on(tmp_path):
     run(python, '-c', killed.format(tests=str(Path(__file__).parents[1])), cwd=tmp_path)
