@@ -213,47 +213,56 @@ def write(folder, **files):
     for k,v in files.items(): (folder/f'{k}.py').write_text(v, encoding='utf-8')
     return [folder/f'{k}.py' for k in files]
 
-def test_a_file_is_graded(tmp_path):
-    files = write(tmp_path, ann=good, bo=bad)
-    text,status = grade(files[:1])
+@pytest.fixture(scope='module')
+def students(tmp_path_factory):
+    "Four files, each of which is checked once, in whatever form its grades are then asked for."
+    once = lru_cache(None)(check_file)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules['digits_fastai.grading.check'], 'check_file', once)
+        yield write(tmp_path_factory.mktemp('students'), ann=good, bo=bad, cy='x = 1', di='def f(:')
+
+def test_a_file_is_graded(students):
+    ann,bo,cy,_ = students
+    text,status = grade([ann])
     assert status==0 and 'SGD, optimizer (sgd): ' in text and 'wrong' not in text and 'hello' not in text
-    text,status = grade(files[1:], piece='optimizer', form='json')
+    text,status = grade([bo], piece='optimizer', form='json')
     found = json.loads(text)
     assert status==1 and [o['kind'] for o in found]==['optimizer (sgd)'] and not found[0]['right']
     assert any('uphill' in f['cause'] for f in found[0]['findings'])
+    text,status = grade([cy])
+    assert status==2 and 'nothing to check' in text
 
-def test_one_row_a_student(tmp_path):
-    files = write(tmp_path, ann=good, bo=bad, cy='x = 1', di='def f(:')
-    text,status = grade(files, form='csv')
+def test_one_row_a_student(students):
+    text,status = grade(students, form='csv')
     rows = {Path(o['file']).stem: o for o in csv.DictReader(text.splitlines())}
     assert status==1 and list(rows)==['ann','bo','cy','di']
     assert rows['ann']['optimizer']=='right' and rows['bo']['optimizer']=='wrong' and rows['cy']['optimizer']==''
     assert rows['bo']['first mistake']=='SGD: the first step' and rows['ann']['first mistake']==''
     assert 'can be run' in rows['di']['first mistake']
 
-@pytest.mark.slow
-def test_the_alarm_does_not_ring_while_a_weak_reference_dies(monkeypatch):
+@pytest.mark.parametrize('times', [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_the_alarm_does_not_ring_while_a_weak_reference_dies(monkeypatch, times):
     "What is raised in its callback is lost, and Python prints that it was."
     lost,kept = [],WeakSet()
     monkeypatch.setattr(sys, 'unraisablehook', lambda o: lost.append(str(o.exc_type)))
     class Thing: pass
-    for _ in range(20):
+    for _ in range(times):
         with pytest.raises(TooLong), time_limit(.01):
             while True: kept.add(Thing())
     assert not lost
 
-@pytest.mark.slow
-def test_what_cannot_be_interrupted_or_ends_python_is_a_finding(tmp_path):
+def test_what_ends_python_is_a_finding(tmp_path):
     kills = 'import os\ndef mse(p, t): return (p-t).pow(2).mean()\ndef mnist_loss(p, t): os._exit(3)\n'
-    sleeps = 'def mse(p, t): return sum(range(10**12))'
-    files = write(tmp_path, kills=kills, sleeps=sleeps)
-    a,b = (check_file(o, limit=.5, timeout=15 if o.stem=='sleeps' else 100) for o in files)
-    assert a[0].piece=='mse' and 'status 3' in str(a[-1]) and 'mnist_loss' in str(a[-1])
-    assert 'no end within 15' in str(b[-1]) and b[-1].piece=='mse'
+    found = check_file(*write(tmp_path, kills=kills), limit=.5)
+    assert found[0].piece=='mse' and 'status 3' in str(found[-1]) and 'mnist_loss' in str(found[-1])
 
-def test_nothing_to_check_and_no_file(tmp_path):
-    text,status = grade(write(tmp_path, empty='x = 1'))
-    assert status==2 and 'nothing to check' in text
+@pytest.mark.slow # the limit must leave time for importing PyTorch
+def test_what_cannot_be_interrupted_is_a_finding(tmp_path):
+    sleeps = 'def mse(p, t): return sum(range(10**12))'
+    found = check_file(*write(tmp_path, sleeps=sleeps), limit=.5, timeout=15)
+    assert 'no end within 15' in str(found[-1]) and found[-1].piece=='mse'
+
+def test_a_file_that_is_not_there_and_an_unknown_form(tmp_path):
     with pytest.raises(FileNotFoundError, match='gone.py'): grade([tmp_path/'gone.py'])
     with pytest.raises(ValueError, match='xml'): grade([], form='xml')
 
