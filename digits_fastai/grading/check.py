@@ -9,6 +9,7 @@ __all__ = ['kinds', 'kind_of', 'find_pieces', 'check_piece', 'check_file', 'grad
 
 # %% ../../nbs/grading/08_check.ipynb #cfe4415f
 import csv,inspect,io,json,os,re,signal,subprocess,sys
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -151,8 +152,8 @@ def grade(
     "What `digits check` does. ValueError for another form, FileNotFoundError."
     if form not in ('text','json','csv'): raise ValueError(f"form={form!r} was given: it is 'text', 'json' or 'csv'")
     files = [Path(o) for o in files]
-    if missing := [str(o) for o in files if not o.is_file()]:
-        raise FileNotFoundError(f'there is no file {", ".join(missing)}')
+    missing = [str(o) for o in files if not o.is_file()]
+    if missing: raise FileNotFoundError(f'there is no file {", ".join(missing)}')
     with ThreadPoolExecutor(max(1, min(4, (os.cpu_count() or 1)//2))) as pool:
         reports = dict(zip(files, pool.map(lambda o: check_file(o, piece, limit, timeout), files)))
     every = [r for o in reports.values() for r in o]
@@ -169,9 +170,13 @@ def _table(reports):
     w = csv.writer(out, lineterminator='\n')
     w.writerow(['file', *kinds, *verdicts, 'first mistake'])
     for f,o in reports.items():
-        found = [x for r in o for x in r.findings]
-        mine = {k: [r for r in o if r.kind.split()[0]==k] for k in kinds}
-        first = next((f'{r.piece}: {x.name}' for r in o for x in r.wrong), '')
-        w.writerow([f, *('' if not v else 'wrong' if any(r.wrong for r in v) else 'right' if all(v) else 'not attempted'
-                         for v in mine.values()), *(sum(x.verdict==v for x in found) for v in verdicts), first])
+        n = Counter(x.verdict for r in o for x in r.findings)
+        mistakes = [f'{r.piece}: {x.name}' for r in o for x in r.wrong]
+        by_kind = [_grade_of([r for r in o if r.kind.split()[0]==k]) for k in kinds]
+        w.writerow([f, *by_kind, *(n[v] for v in verdicts), mistakes[0] if mistakes else ''])
     return out.getvalue()
+
+def _grade_of(reports):
+    if not reports: return ''
+    if any(o.wrong for o in reports): return 'wrong'
+    return 'right' if all(reports) else 'not attempted'

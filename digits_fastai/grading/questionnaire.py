@@ -33,13 +33,13 @@ def read_questions(
     found = []
     for name,nb in numbered_notebooks(course_folder(source)).items():
         cells = read_cells(nb)
-        for c,after in zip(cells, [*cells[1:], dict(kind='', source='')]):
+        for c,after in zip(cells, [*cells[1:], dict(kind='')]):
             if c['kind']!='markdown': continue
-            paragraphs = c['source'].split('\n\n')
-            for p in paragraphs:
-                if not (m := re.match(r'\*\*(.+?)\*\* \(book, question (\d+)\) (.*)', p, re.S)): continue
-                shown = p is paragraphs[-1] and after['kind']=='code' and '#|' not in after['source']
-                found.append(Question(int(m[2]), m[1], m[3], after['source'] if shown else '', name))
+            lines = after['source'] if after['kind']=='code' and '#|' not in after['source'] else ''
+            *before,last = c['source'].split('\n\n')
+            for p,line in [*((o, '') for o in before), (last, lines)]:
+                m = re.match(r'\*\*(.+?)\*\* \(book, question (\d+)\) (.*)', p, re.S)
+                if m: found.append(Question(int(m[2]), m[1], m[3], line, name))
     return sorted(found, key=lambda o: o.number)
 
 # %% ../../nbs/grading/10_questionnaire.ipynb #63589b4a
