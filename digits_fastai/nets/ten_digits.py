@@ -25,7 +25,13 @@ from ..models import linear_model,simple_net
 # %% ../../nbs/nets/05_ten_digits.ipynb #e14b42e8
 @dataclass
 class TenDigits(Digits):
-    "Pictures of all classes in three sets: to learn from, to choose by, and to be read at the end. Labels are [N]."
+    "Pictures of all classes in three sets: to learn from, to choose by, and to be read at the end."
+    path:Path # the folder that they came from
+    x:Tensor # training pictures, float in [0,1], [N,784]
+    y:Tensor # training labels, int64 in [0,C), [N]
+    valid_x:Tensor # validation pictures, float in [0,1], [M,784]
+    valid_y:Tensor # validation labels, int64 in [0,C), [M]
+    classes:list # names of the classes, C of them
     test_x:Tensor # test pictures, float in [0,1], [K,784]
     test_y:Tensor # test labels, int64 in [0,C), [K]
 
