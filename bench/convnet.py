@@ -1,4 +1,4 @@
-"Chapter 10c's recipes on all ten digits: what they read of the test set, and how long fastai's resnet18 would take."
+"The recipes of nets 06 on all ten digits: what they read of the test set, and how long fastai's resnet18 would take."
 import time,warnings
 from dataclasses import replace
 from statistics import mean,median

@@ -1,4 +1,4 @@
-"Chapter 13c's page with fifty people drawing at once: how long they wait, and how many are refused."
+"The drawing page with fifty people drawing at once: how long they wait, and how many are refused."
 import http.client,json,os,subprocess,sys,tempfile,threading,time
 from base64 import b64encode
 from io import BytesIO

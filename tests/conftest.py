@@ -81,18 +81,18 @@ def pytest_configure(config):
         config.addinivalue_line('filterwarnings', f'ignore:{o}')
 
 
-alone = ['test_kill.py','test_download.py','test_checkpoints.py','test_callbacks.py','test_cli.py','test_formats.py','test_page.py']
+# Files in which processes are killed, Ctrl-C is pressed or memory is measured: one worker has them all.
+one_worker = {f'test_{o}.py' for o in ('archives','callbacks','checkpoints','cli','formats','images','kill','learner_edges',
+                                       'page','scale','streams','tracking')}
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """With `-n 2` a file's tests stay together, for what they share is made once.
-
-    Files in which processes are killed, Ctrl-C is pressed or memory is measured have one worker for all of them."""
+    "With `-n 2` a file's tests stay together, for what they share is made once."
     from xdist.scheduler import LoadScopeScheduling
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid):
             file = nodeid.split('::')[0]
-            return 'alone' if Path(file).name in alone else file
+            return 'one worker' if Path(file).name in one_worker else file
     return ByFile(config, log)
 
 

@@ -1,8 +1,9 @@
 """A comparison that can't fail is worse than none: a hundred mistakes, and the comparison that must notice each.
 
 A mutant: what is wrong with it, its module (or a class or function in it), the comparison that must notice, the piece of
-code that is replaced (it must be there exactly once, in whatever format) and what takes its place. To add one, add its two or three lines to the table. If nothing
-notices it, you have found something that isn't compared: add that to the comparison."""
+code that is replaced (it must be there exactly once, in whatever format) and what takes its place. To add one, add its
+two or three lines to the table. If nothing notices it, you have found something that isn't compared: add that to the
+comparison."""
 import sys
 from collections import namedtuple
 
@@ -151,7 +152,7 @@ mutants = [Mutant(*o) for o in [
      'for k in theirs if k in ours}', 'for k in theirs if k in ()}'),
     ("the adapter forgets BasicOptim's rate", 'optimizer', same_in_fastai,
      "else: self.ours.lr = self.hypers[-1]['lr']", 'else: pass'),
-    # 05 losses, 05b metrics
+    # 05 losses, 06 metrics
     ('mnist_loss rewards mistakes', 'losses', same_losses,
      'torch.where(targets==1, 1-p, p)', 'torch.where(targets==1, p, 1-p)'),
     ('mnist_loss without sigmoid', 'losses', same_losses,
@@ -204,7 +205,7 @@ mutants = [Mutant(*o) for o in [
      'torch.lerp(loss, self.val.to(loss), self.beta)', 'torch.lerp(self.val.to(loss), loss, self.beta)'),
     ('the average begins at the first loss', 'metrics', same_training,
      'self.val = torch.lerp(loss,', 'if not self.count: self.val = loss\n        self.val = torch.lerp(loss,'),
-    # 06 learner: the loop
+    # 08 learner: the loop
     ('forgets zero_grad', 'learner', same_training,
      '        self.opt.zero_grad()\n', ''),
     ('a new optimizer each fit', 'learner', same_training,
@@ -223,7 +224,7 @@ mutants = [Mutant(*o) for o in [
      'self.learn.training = False\n        self.model.eval()', 'self.learn.training = False'),
     ('training mode is forgotten', 'events', same_modes,
      'self.learn.training = True\n        self.model.train()', 'self.learn.training = True'),
-    # 06 learner: the record
+    # 07 events: the record
     ('the average does not restart', 'events', same_training,
      'self.smooth_loss.reset()', "if not hasattr(self.smooth_loss, 'val'): self.smooth_loss.reset()"),
     ('the average restarts each epoch', 'events', same_training,
@@ -239,7 +240,7 @@ mutants = [Mutant(*o) for o in [
      'self.losses.append(self.smooth_loss.value)', 'self.losses.append(self.learn.loss)'),
     ('only the last epoch is kept', 'events', same_training,
      'self.values.append(self.final)', 'self.values[:] = [self.final]'),
-    # 06 learner: events and callbacks
+    # 07 events, 08 learner: events and callbacks
     ('a cancelled stretch has no end', 'learner', same_events,
      "except cancel: self(f'after_cancel_{name}')", "except cancel: return self(f'after_cancel_{name}')"),
     ('tidies up what was interrupted', 'learner', same_events,
@@ -271,7 +272,7 @@ mutants = [Mutant(*o) for o in [
      'order,run_valid = -10,False', 'order,run_valid = -10,True'),
     ('the share of training done stands still', 'events', same_listening,
      'learn.pct_train += 1/(learn.n_iter*learn.n_epoch)', 'pass'),
-    # 06 learner: predictions
+    # 08 learner: predictions
     ('get_preds leaves rows out', 'dataloaders', same_predictions,
      'dl.new(shuffle=False, drop_last=False)', 'dl.new(shuffle=False)'),
     ('get_preds shuffles', 'dataloaders', same_predictions,

@@ -1,4 +1,4 @@
-"Chapters 09 to 09d: nets cut and headed as fastai's, ImageNet's weights over loopback, Grad-CAM, files that become digits."
+"Nets cut and headed as fastai's, ImageNet's weights over loopback, Grad-CAM, files that become digits."
 import hashlib,io,json,zlib
 from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy

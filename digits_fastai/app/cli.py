@@ -165,7 +165,7 @@ Chapters = Annotated[list[str], typer.Argument(metavar='CHAPTER')]
 
 @command(app, 'digits exercises --out my_course', 'digits exercises 04 05 --out my_course')
 def exercises(
-    chapters:Chapters=None, # which chapters: 04, 07b; all if none is named
+    chapters:Chapters=None, # which chapters: 04, training/02; all if none is named
     out:Path=Path('my_course'), # folder to write notebooks into; what is there already is kept
     as_json:Json=False, # print JSON: `written` or `kept` for each file
 ):

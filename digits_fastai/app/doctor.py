@@ -7,6 +7,7 @@ __all__ = ['known_bad', 'Diagnosis', 'as_text', 'tiny_fit', 'examine']
 
 # %% ../../nbs/app/02_doctor.ipynb #122f4762
 import os,platform,subprocess,sys
+from configparser import Error as IniError
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError,version
 
@@ -52,9 +53,12 @@ def _installed(requirement):
     return f'{asked.name} {there}' if asked.specifier.contains(there, prereleases=True) else ''
 
 def _look_at_versions():
-    packages = [_installed(o) for o in ('torch','torchvision','fastai','fastcore','plum-dispatch')]
     yield Diagnosis('python', 'fine', f'{platform.python_version()} on {platform.system()}')
-    yield Diagnosis('packages', 'fine', ', '.join(o for o in packages if o))
+    packages = 'torch','torchvision','fastai','fastcore','plum-dispatch'
+    there = [o for o in packages if _installed(o)]
+    missing = [o for o in packages if not _installed(o)]
+    yield Diagnosis('packages', 'fine', ', '.join(_installed(o) for o in there))
+    if missing: yield Diagnosis('packages', 'wrong', f'not there: {", ".join(missing)}', f'pip install {" ".join(missing)}')
     for one,other,happens,do in known_bad:
         if _installed(one) and _installed(other):
             yield Diagnosis('combination', 'wrong', f'{_installed(one)} with {_installed(other)}: {happens}', do)
@@ -75,7 +79,7 @@ def _look_at_set(folder, whole, get):
 
 def _look_at_cache():
     try: folder = cache_folder('data')
-    except Exception as e: # a broken config.ini makes the parser raise several kinds
+    except (IniError,UnicodeDecodeError) as e:
         yield Diagnosis('cache', 'wrong', f'its config.ini cannot be read: {e}', 'repair that file, or delete it')
         return
     there = next(o for o in (folder, *folder.parents) if o.exists())

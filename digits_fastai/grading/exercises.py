@@ -10,6 +10,7 @@ __all__ = ['course_url', 'Exercise', 'read_cells', 'read_exercises', 'setup_of',
 # %% ../../nbs/grading/09_exercises.ipynb #45d73375
 import hashlib,json,logging,os,re,subprocess
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import asdict,dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -256,11 +257,11 @@ def _kernel_client(cells, folder, limit, sockets):
 
 def _run_cells(cells, folder, limit):
     "Run cells in a new kernel; gives the outputs of each, and why the kernel had to be ended, '' if it had not."
-    sockets = TemporaryDirectory()
-    client = _kernel_client(cells, folder, limit, sockets.name)
-    from nbclient.exceptions import CellTimeoutError,DeadKernelError
-    silent = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    with client.setup_kernel(cleanup_kc=True, **silent): # what the cells start, ends with it
+    with ExitStack() as stack: # what the cells start, ends with it
+        sockets = stack.enter_context(TemporaryDirectory())
+        client = _kernel_client(cells, folder, limit, sockets)
+        from nbclient.exceptions import CellTimeoutError,DeadKernelError
+        stack.enter_context(client.setup_kernel(cleanup_kc=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
         for i,cell in enumerate(client.nb.cells):
             ended = ''
             try: client.execute_cell(cell, i)

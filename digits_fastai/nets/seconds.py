@@ -96,7 +96,7 @@ class SecondLook(nn.Module):
 # %% ../../nbs/nets/06_seconds.ipynb #180d827e
 @dataclass
 class FastRecipe:
-    "How to train a convnet in little time. Chosen on 10,000 of the training pictures, in chapter 10c."
+    "How to train a convnet in little time. Chosen on 10,000 of the training pictures."
     widths:tuple # filters of the three blocks
     epochs:float # walks through the training set; 0.75 for three quarters of one
     lr:float # highest learning rate of the cycle

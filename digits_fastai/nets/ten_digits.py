@@ -100,10 +100,8 @@ def measure_once(
     "How well does it read what nobody has looked at?"
     shape = learn.dls.train.dataset.x.shape[1:]
     probs,y = learn.get_preds(dl=data.test_dl(shape))
-    pred = probs.argmax(1)
-    acc = (pred==y).float().mean().item()
-    by_class = class_accuracies(pred, y, len(data.classes))
-    return acc,dict(zip(data.classes, by_class.tolist()))
+    by_class = class_accuracies(probs.argmax(1), y, len(data.classes))
+    return accuracy(probs, y).item(),dict(zip(data.classes, by_class.tolist()))
 
 # %% ../../nbs/nets/05_ten_digits.ipynb #12b7015e
 def _as_the_book_draws(n_out):

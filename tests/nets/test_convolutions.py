@@ -1,4 +1,4 @@
-"Chapter 08b: convolution, pooling, batch norm, dropout and the residual block do what PyTorch's and torchvision's do."
+"Convolution, pooling, batch norm, dropout and the residual block do what PyTorch's and torchvision's do."
 import copy,pickle
 from contextlib import contextmanager
 

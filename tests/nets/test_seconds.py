@@ -1,4 +1,4 @@
-"Chapter 10c: shifted batches, portions of an epoch, pooling before batch norm, and a recipe that learns."
+"Shifted batches, portions of an epoch, pooling before batch norm, and a recipe that learns."
 from copy import deepcopy
 from dataclasses import replace
 from itertools import chain,islice,repeat

@@ -3,8 +3,8 @@
 A full install would fetch gigabytes. Instead the clean environment sees the packages of this one *after* its own,
 refuses those that only the dev extras bring, and each import of the library is checked against settings.ini."""
 import re,site,sys,tarfile,zipfile
-from functools import cache
 from email import message_from_bytes
+from functools import cache
 from importlib.metadata import PackageNotFoundError,packages_distributions,requires
 from pathlib import Path
 
@@ -133,12 +133,12 @@ def test_the_command_is_an_entry_point(inside):
     name,_,target = s['console_scripts'].partition('=')
     assert name=='digits' and re.search(rf'\[console_scripts\]\s+{name}\s*=\s*{re.escape(target)}', entry)
 
-modules_of = cache(packages_distributions) # it reads every file that is installed
+distributions = cache(packages_distributions) # it reads every file that is installed
 
 def undeclared(source, *keys, package='digits_fastai'):
     "Imports, also those inside functions, that a user without the dev extras might miss."
     tops = {name.split('.')[0] for name,_ in imports(source, package)}-{'digits_fastai',*sys.stdlib_module_names}
-    dists = modules_of()
+    dists = distributions()
     return sorted(o for o in tops if not {plain(d) for d in dists.get(o, [o])}&set().union(*map(listed, keys)))
 
 @pytest.mark.parametrize('chapter', chapters, ids=str)

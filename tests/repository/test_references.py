@@ -13,6 +13,7 @@ from digits_fastai.all import Learner
 names = [o.name for o in rooms.rooms if o.name]
 cited = {o.cited: o for o in chapters}
 texts = {o.name: o.nb for o in chapters} | {o.stem: o for o in (root/'index.ipynb', root/'CONTRIBUTING.md', root/'CHANGELOG.md')}
+scripts = [o for folder in ('bench','docs','tests') for o in (root/folder).rglob('*.py') if o.name!='test_references.py']
 
 
 def cells(file, kind):
@@ -39,7 +40,7 @@ def plain(heading): return heading.replace('`', '').replace('-', ' ')
 def lost(text, folder, prose=True):
     "What a text refers to that isn't there, in words; in code there are no links."
     bare = re.sub(r'```.*?```', '', text, flags=re.S)
-    for listed in re.findall(r'(?<!book\'s )(?<!its )[Cc]hapters? (\d\d[a-z]?(?:(?:, and|, | and | to | or )\d\d[a-z]?\b)*)(?![\d.])', bare):
+    for listed in re.findall(r'(?<!book\'s )(?<!its )[Cc]hapters?:? (\d\d[a-z]?(?:(?:, and|, | and | to | or )\d\d[a-z]?\b)*)(?!\.?\d)', bare):
         yield from (f'chapter {o}' for o in re.findall(r'\d\d[a-z]?', listed) if o not in cited)
     for room,number in re.findall(rf'(?<![\w/`])({"|".join(names)}) (\d\d[a-z]?)\b(?!\.\d)', bare, flags=re.I):
         if f'{room.lower()} {number}' not in cited: yield f'{room} {number}'
@@ -49,6 +50,7 @@ def lost(text, folder, prose=True):
         section = section.replace("\\'", "'")
         if name not in sections: yield f'chapter {name}'
         elif not any(plain(o).startswith(plain(section)) for o in sections[name]): yield f'{name}: {section}'
+    yield from re.findall(r'\]\([^)\s]+\)[a-z]\b', bare) if prose else ()
     for target in re.findall(r'\]\(([^)\s:]+)\)', re.sub(r'`[^`\n]*`', '', bare)) if prose else ():
         path,_,anchor = target.partition('#')
         file = (folder/path).resolve() if path else None
@@ -61,6 +63,10 @@ def test_what_a_text_refers_to_is_there(name):
     file = texts[name]
     assert [o for text in cells(file, 'markdown') for o in lost(text, file.parent)]==[]
     assert [o for text in cells(file, 'code') for o in lost(text, file.parent, prose=False)]==[]
+
+@pytest.mark.parametrize('script', scripts, ids=lambda o: o.relative_to(root).as_posix())
+def test_what_a_script_refers_to_is_there(script):
+    assert list(lost(script.read_text(encoding='utf-8'), script.parent, prose=False))==[]
 
 def exported_elsewhere(text):
     "Of what a text says is from a chapter, as in `SGD` (04), what that chapter doesn't export."
@@ -96,7 +102,8 @@ def test_the_notes_of_the_books_map_name_chapters_that_are_there():
     assert [o for note in notes for o in lost(note, root)]==[]
 
 @pytest.mark.parametrize('text,found', [
-    ('see chapter 07b', ['chapter 07b']), ('Chapters 04 and 77 do', ['chapter 77']), ('as training 02 says', []),
+    ('see chapter 07b', ['chapter 07b']), ('in chapter 10c.', ['chapter 10c']), ('which chapters: 04, 07b', ['chapter 07b']),
+    ('[05](05_losses.ipynb)b', ['](05_losses.ipynb)b']), ('chapter 4.1', []), ('Chapters 04 and 77 do', ['chapter 77']), ('as training 02 says', []),
     ('Training 88', ['Training 88']), ('exercise 99.1', ['exercise 99.1']), ("the book's chapter 5", []),
     ("'04_optimizer: Break it'", []), ("'04_optimizer: No such thing'", ['04_optimizer: No such thing']),
     ("'41_optimizer: Break it'", ['chapter 41_optimizer']), ('[x](nowhere.ipynb)', ['a link to nowhere.ipynb']),
