@@ -254,7 +254,10 @@ def _plain_cross_entropy_gradient(p, targets, ignore_index, reduction):
 def _layers(model, name=''):
     "The plain layers of a model and their names, first to last."
     if type(model) is not nn.Sequential: return [(name or 'the model', model)]
-    return [o for child,layer in model.named_children() for o in _layers(layer, f'{name}.{child}'.strip('.'))]
+    found = []
+    for child,layer in model._modules.items(): # named_children() would leave out a layer that stands in two places
+        found += _layers(layer, f'{name}.{child}'.strip('.'))
+    return found
 
 def _layer_by_hand(name, layer):
     kind = type(layer)
@@ -367,7 +370,8 @@ class BackwardByHand(Callback):
         self.net,self.gradient = NetByHand(self.model),loss_gradient(self.loss_func)
         self.alone = not any(getattr(cb, event, None) for cb in self.learn.cbs if cb is not self for event in self.between)
 
-    def _give_back(self): vars(self.model).pop('forward', None)
+    def _give_back(self):
+        if vars(self.model).get('forward')==self._forward: del self.model.forward
 
 # %% ../nbs/10_backward.ipynb #bac05009
 @patch
