@@ -56,7 +56,7 @@ def train(digits, model=partial(simple_net, n_out=2), cbs=(), epochs=2, dtype=to
     set_seed(seed)
     sets = [(x.to(dtype), y) for x,y in digits]
     cbs = [*cbs, *([many(timeout=timeout)] if 'RANK' in os.environ else [])]
-    learn = Learner(make(*sets, batch_size=bs), model().to(dtype), cross_entropy, opt, lr, accuracy, cbs)
+    learn = Learner(make(*sets, batch_size=bs), model().to(dtype), cross_entropy, opt, lr, metrics=accuracy, cbs=cbs)
     before(learn)
     learn.fit(epochs)
     state = torch.cat([o.flatten().to(dtype) for o in learn.model.state_dict().values()])
@@ -326,7 +326,8 @@ def run_or_go_on(digits, folder, fails=FailsAtBatch(), many=Distributed):
     file = folder/'state.safetensors'
     set_seed(3)
     dls = DataLoaders.from_tensors(*digits, batch_size=32)
-    learn = Learner(dls, dropping(), cross_entropy, Adam, .01, accuracy, [Checkpoint(file), fails, many(timeout=20)])
+    learn = Learner(dls, dropping(), cross_entropy, Adam, .01, metrics=accuracy,
+                    cbs=[Checkpoint(file), fails, many(timeout=20)])
     if file.exists(): learn.load(file)
     learn.fit(4, start_epoch=learn.done_epochs)
     return dict(weights=torch.cat([o.detach().flatten() for o in learn.model.parameters()]),
