@@ -45,7 +45,7 @@ _not_for_the_star = """
     BatchSampler device_of in_order
     Optimizer norm_layers spread groups_for get_hyper set_hyper opt_lr set_opt_lr is_norm note_norms_and_biases
     loss_function activation_of
-    batch_events events cancellations ProgressTable blame noting_interrupts
+    HasCallbacks Callbacks TrainingLoop Evaluator batch_events events cancellations ProgressTable blame noting_interrupts
     all_rungs quick_rungs Digits TwoDigits two_digits guess pixel_similarity linear_by_hand linear_learner
     simple_net_learner resnet18_one_cycle climb Recipe
     random_states set_random_states shapes_agree as_it_was
