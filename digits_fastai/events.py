@@ -61,7 +61,8 @@ class Callback:
         return getattr(self.learn, k)
 
     def __setattr__(self, k, v):
-        if k!='learn' and self.learn is not None and (k in vars(self.learn) or hasattr(type(self.learn), k)):
+        mine = k=='learn' or k.startswith('_') or self.learn is None
+        if not mine and (k in vars(self.learn) or hasattr(type(self.learn), k)):
             warn(f"self.{k} = … makes an attribute of this {self}, and hides the Learner's: "
                  f'self.learn.{k} = … changes the Learner', stacklevel=2)
         super().__setattr__(k, v)
