@@ -16,7 +16,7 @@ from conftest import python,root,run
 from digits_fastai.data import formats
 from digits_fastai.data.formats import contact_sheet,idx_to_csv,mnist_arrays,read_csv,read_idx,write_idx
 
-many = settings(max_examples=250, deadline=None, derandomize=True)
+many = settings(max_examples=100, deadline=None, derandomize=True)
 until_it_fails = settings(many, phases=[Phase.generate]) # twins: that it fails is enough, no need to simplify how
 
 types = {0x08: 'uint8', 0x09: 'int8', 0x0B: 'int16', 0x0C: 'int32', 0x0D: 'float32', 0x0E: 'float64'}
