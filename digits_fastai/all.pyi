@@ -118,7 +118,6 @@ from digits_fastai.baseline import rmse_distance as rmse_distance
 from digits_fastai.dataloaders import DataLoader as DataLoader
 from digits_fastai.dataloaders import DataLoaders as DataLoaders
 from digits_fastai.dataloaders import Dataset as Dataset
-from digits_fastai.dataloaders import by_position as by_position
 from digits_fastai.dataloaders import collate as collate
 from digits_fastai.dataloaders import default_device as default_device
 from digits_fastai.dataloaders import random_split as random_split
@@ -156,7 +155,6 @@ from digits_fastai.grading.check import check_piece as check_piece
 from digits_fastai.images import gv as gv
 from digits_fastai.images import load_folder as load_folder
 from digits_fastai.images import load_images as load_images
-from digits_fastai.images import on_paper as on_paper
 from digits_fastai.images import open_picture as open_picture
 from digits_fastai.images import plot_function as plot_function
 from digits_fastai.images import setup_book as setup_book
