@@ -155,6 +155,7 @@ from digits_fastai.grading.check import check_piece as check_piece
 from digits_fastai.images import gv as gv
 from digits_fastai.images import load_folder as load_folder
 from digits_fastai.images import load_images as load_images
+from digits_fastai.images import open_picture as open_picture
 from digits_fastai.images import plot_function as plot_function
 from digits_fastai.images import setup_book as setup_book
 from digits_fastai.images import show_image as show_image

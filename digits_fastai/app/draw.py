@@ -17,7 +17,7 @@ from torch import Tensor,nn
 
 from ..baseline import mean_digits
 from ..download import cache_folder,digits_path
-from ..images import image_files,load_folder,part_folder
+from ..images import image_files,load_folder,on_paper,open_picture,part_folder
 from ..nets.predict import Reader,export_reader,load_reader
 from ..training.randomness import no_random
 from ..nets.recipes import fit_recipe,recipe_learner,recipes
@@ -59,15 +59,9 @@ def to_grey(
 )->np.ndarray: # 0 is black, 255 is white, float32, [H,W]
     "Any picture becomes grey; what is transparent becomes paper. ValueError if it is none."
     im = _as_image(image)
-    if im.mode in ('I','F') or im.mode.startswith('I;'): # 16 bits a pixel: `convert` would cut them off at 255
+    if im.mode in ('I','F'): # 16 bits a pixel, in wider numbers: `convert` would cut them off at 255
         im = Image.fromarray((np.asarray(im)/257).clip(0, 255).astype(np.uint8))
-    if not im.has_transparency_data: return np.asarray(im.convert('L'), np.float32)
-    grey,alpha = im.convert('RGBA').convert('LA').split()
-    grey = np.asarray(grey, np.float32)
-    alpha = np.asarray(alpha, np.float32)/255
-    ink_is_dark = (grey*alpha).sum()<128*alpha.sum()
-    paper = 255 if ink_is_dark else 0
-    return grey*alpha + paper*(1-alpha)
+    return np.asarray(on_paper(im).convert('L'), np.float32)
 
 # %% ../../nbs/app/00_draw.ipynb #ed66c04a
 def to_ink(
@@ -180,19 +174,19 @@ def quick_readers(
     return readers
 
 # %% ../../nbs/app/00_draw.ipynb #b62d1583
+class _TooLarge(Exception): "A picture has too many pixels."
+
 def read_drawing(
     data:bytes, # a PNG or JPEG file
     most:int=2**20, # how many pixels it may have
-)->Image.Image: # the picture, decoded
+)->Image.Image: # the picture, decoded and upright
     "Bytes become a picture. ValueError, in a sentence, if they are no PNG or JPEG, damaged, or too large a picture."
-    try:
-        im = Image.open(io.BytesIO(data), formats=('PNG','JPEG'))
-        too_large = im.width*im.height>most
-        if not too_large: im.load()
+    def not_too_large(im):
+        if im.width*im.height>most: raise _TooLarge
+    try: return open_picture(io.BytesIO(data), formats=('PNG','JPEG'), look=not_too_large)
+    except _TooLarge: raise ValueError(f'the picture has more than {most:,} pixels: make it smaller') from None
     except Exception as e: # a broken file makes Pillow raise nearly anything
         raise ValueError(f'these {len(data):,} bytes are no PNG or JPEG picture that can be read') from e
-    if too_large: raise ValueError(f'the picture has more than {most:,} pixels: make it smaller')
-    return im
 
 # %% ../../nbs/app/00_draw.ipynb #5c0a11b7
 def _prepared(file):
