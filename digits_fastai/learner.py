@@ -151,6 +151,7 @@ class TrainingLoop(Callbacks):
     dl,n_iter,iter,device = None,0,0,None # the loader that is walked through, and how far
     xb,yb = (),() # inputs and targets of a batch
     pred = loss = loss_grad = None # what the model and the loss made of them
+    _made_for = None,[] # an optimizer, and the parameters that it was made for
     train_iter,pct_train = 0,0. # how many batches, and which share of all, this fit has trained
 
     def __init__(self,

@@ -17,7 +17,7 @@ from ..dataloaders import device_of
 from ..events import Callback,CancelBatchException
 from ..images import show_images
 from ..learner import Callbacks,Learner
-from ..optimizer import Optimizer,get_hyper,set_hyper
+from ..optimizer import Optimizer,per_group
 
 # %% ../../nbs/training/10_as_fastai.ipynb #38c92961
 @patch
@@ -126,7 +126,6 @@ def set_hyper(self:Optimizer,
     v, # the new value: for all groups, for each (a list), or a slice
 ):
     "Set one. ValueError for too many or too few values."
-    from digits_fastai.optimizer import per_group
     for g,o in zip(self.param_groups, per_group(v, len(self.param_groups))):
         if k in g: g[k] = o
 
