@@ -58,6 +58,8 @@ class Callback:
 
     def __getattr__(self, k):
         if k.startswith('_') or self.learn is None or k in events: raise AttributeError(k)
+        if k=='fitting' and not hasattr(self.learn, k): # fastai's Learner, which tells by other callbacks
+            return not (hasattr(self.learn, 'gather_preds') or hasattr(self.learn, 'lr_finder'))
         return getattr(self.learn, k)
 
     def __setattr__(self, k, v):

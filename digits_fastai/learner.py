@@ -370,6 +370,7 @@ class Evaluator(TrainingLoop):
         with_decoded:bool=False, # the classes that were predicted, too, after the targets?
         with_loss:bool=False, # the loss of each item, too, at the end?
         act=None, # what to do to the raw outputs; what the loss says if None, nothing if it says nothing
+        inner:bool=False, # as in fastai's, for which it matters whether this is asked in the middle of a fit
         reorder:bool=True, # in the set's own order, even if the loader shuffles?
         cbs=None, # callback or callbacks for these predictions only
     )->tuple[Any,...]: # predictions [N,...] and targets [N,...] on the CPU; targets None if the loader has none
