@@ -145,7 +145,7 @@ class SaveModelCallback(TrackerCallback):
     def after_fit(self):
         if self.at_end: self._save()
         elif self.last_saved_path and not self.every_epoch:
-            self.learn.load(self.last_saved_path, with_opt=self.with_opt, record=False)
+            self.learn.load(self.fname, with_opt=self.with_opt, record=False)
 
     def _save(self, what=''):
         fname = str(self.fname).removesuffix('.safetensors')
