@@ -6,7 +6,7 @@
 __all__ = ['hypers', 'CSVLog', 'run_config', 'WandB']
 
 # %% ../../nbs/training/07_tracking.ipynb #b819666e
-import csv,os,platform,time,warnings
+import csv,math,os,platform,time,warnings
 from pathlib import Path
 
 import torch
@@ -123,23 +123,6 @@ def run_config(
     versions = dict(python=platform.python_version(), torch=torch.__version__, digits_fastai=digits_fastai.__version__)
     return {**config, 'versions': versions}
 
-# %% ../../nbs/training/07_tracking.ipynb #6e1c2fb9
-def _samples(dl, n):
-    "Inputs and labels of `n` items, evenly spread over a loader."
-    items = []
-    for b in in_order(dl): items += zip(b[0], b[-1])
-    at = torch.linspace(0, len(items)-1, min(n, len(items))).round().long()
-    return [items[i] for i in at.tolist()]
-
-def _picture(x):
-    "One input as an array, uint8 [H,W] or [H,W,3]; None if it isn't a picture."
-    x = x.detach().float().cpu()
-    side = round(x.numel()**.5)
-    if x.ndim==1 and side**2==len(x): x = x.view(1, side, side)
-    if x.ndim!=3 or len(x) not in (1,3): return None
-    low,high = min(0., x.min().item()),max(1., x.max().item())
-    return ((x-low)/(high-low)*255).round().byte().permute(1,2,0).squeeze(2).numpy()
-
 # %% ../../nbs/training/07_tracking.ipynb #97a34e1b
 class WandB(_Rows):
     "Tracks a fit with Weights & Biases, offline unless told otherwise. Source: `fastai.callback.wandb.WandbCallback`."
@@ -194,7 +177,7 @@ class WandB(_Rows):
         if self.fitting: self._log({'epoch': self.epoch+1, **self.row})
 
     def after_fit(self):
-        if self.fitting and self.tracker is not None: self._try(self._log_samples)
+        if self.log_preds and self.fitting and self.tracker is not None: self._try(self._log_samples)
 
     def _open(self):
         import wandb
@@ -214,17 +197,21 @@ class WandB(_Rows):
         self._try(self.tracker.log, values, step=self.step)
 
     def _log_samples(self):
+        "A table of some validation pictures, evenly spread, with what the model says of each."
         import wandb
-        if activation_of(self.loss_func) is None: return # nobody knows what its outputs mean
-        vocab = getattr(self.dls, 'vocab', None)
-        rows = []
-        for x,y in _samples(self.dls.valid, self.log_preds):
-            picture = _picture(x)
-            if picture is None: return
-            label,i,probabilities = self.learn.predict(x)
-            truth = vocab[int(y)] if vocab else int(y)
-            rows.append([wandb.Image(picture), str(truth), str(label), probabilities[i].item()])
-        if rows: self._log({'predictions': wandb.Table(['image','label','prediction','probability'], rows)})
+        batches = list(in_order(self.dls.valid))
+        x = torch.cat([b[0] for b in batches])
+        y = torch.cat([b[-1] for b in batches])
+        side = math.isqrt(x[0].numel())
+        if activation_of(self.loss_func) is None or x[0].numel()!=side**2: return # no probabilities, or no pictures
+        vocab = getattr(self.dls, 'vocab', None) or range(int(y.max())+1)
+        table = wandb.Table(['image','label','prediction','probability'])
+        for i in torch.linspace(0, len(x)-1, min(self.log_preds, len(x))).round().long().tolist():
+            label,best,probabilities = self.learn.predict(x[i])
+            pixels = (x[i].float()*255).round().clamp(0, 255).byte() # wandb.Image takes floats as they are
+            picture = wandb.Image(pixels.view(side, side).cpu().numpy())
+            table.add_data(picture, str(vocab[int(y[i])]), str(label), probabilities[best].item())
+        self._log({'predictions': table})
 
     def _close(self, kind, e, trace):
         tracker = self.tracker
