@@ -307,4 +307,4 @@ def test_a_world_is_made_of_fresh_modules_and_leaves_no_trace():
     import digits_fastai.learner as real
     w = world()
     assert w.Learner is not real.Learner and sys.modules['digits_fastai.learner'] is real
-    assert w.modules['learner'].SGD is w.SGD
+    assert w.modules['learner'].Adam is w.Adam

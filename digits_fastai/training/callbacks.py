@@ -12,6 +12,7 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor,nn
 
+from ..dataloaders import device_of
 from ..events import Callback,CancelBatchException,CancelStepException,Recorder
 from ..optimizer import get_hyper,opt_lr
 
@@ -247,7 +248,7 @@ class MixedPrecision(Callback):
 
     def before_fit(self): # of a validation, too
         model,forward,wrapped = self.model,self.model.forward,'forward' in vars(self.model)
-        device = next(model.parameters(), torch.zeros(())).device.type
+        device = device_of(model).type
         old = device=='cuda' and not torch.cuda.is_bf16_supported(including_emulation=False)
         dtype = self.dtype or (torch.float16 if old else torch.bfloat16)
         def short(*args, **kwargs):

@@ -17,7 +17,7 @@ from fastcore.foundation import L
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from ..dataloaders import to_device
+from ..dataloaders import device_of,to_device
 from ..files.atomic import write_whole
 from ..events import Callback
 from ..learner import Learner
@@ -159,7 +159,7 @@ def _restore_optimizer(learn, saved, device):
 def _restore(learn, state, strict=True, with_record=True):
     learn.model.load_state_dict(state['model'], strict)
     if 'opt' not in state: return
-    device = next(iter(learn.model.parameters()), torch.zeros(())).device
+    device = device_of(learn.model)
     _restore_optimizer(learn, state['opt'], device)
     if not with_record: return
     record = dict(state['recorder'])

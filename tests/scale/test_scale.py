@@ -217,7 +217,7 @@ def from_shards(counts, length=None, many=Distributed):
     set_seed(0)
     net,cb = simple_net(n_out=2),Rows()
     dls = DataLoaders(own_shards(counts, length), own_shards(counts, length))
-    learn = Learner(dls, net, cross_entropy, lr=.1, metrics=accuracy, cbs=[cb, many(timeout=20)])
+    learn = Learner(dls, net, cross_entropy, opt_func=SGD, lr=.1, metrics=accuracy, cbs=[cb, many(timeout=20)])
     learn.fit(1)
     seen = list(cb.seen)
     preds,targets = learn.get_preds(act=lambda o: o)
@@ -256,7 +256,7 @@ def test_more_ranks_than_shards_is_an_error(counts):
 def find_lr(digits):
     set_seed(0)
     dls = DataLoaders.from_tensors(*digits, batch_size=64)
-    learn = Learner(dls, simple_net(n_out=2), cross_entropy, cbs=distributed())
+    learn = Learner(dls, simple_net(n_out=2), cross_entropy, opt_func=SGD, cbs=distributed())
     found = learn.lr_find(num_it=20, show_plot=False)
     return float(found[0]),torch.cat([o.detach().flatten() for o in learn.model.parameters()])
 
@@ -362,7 +362,7 @@ def test_a_failing_rank_ends_all_and_training_resumes(few, undisturbed, tmp_path
 def fails_and_measures(digits):
     dls = DataLoaders.from_tensors(*digits, batch_size=32)
     cbs = [Distributed(timeout=20), FailsAtBatch(1, 2, 'interrupt')]
-    learn = Learner(dls, simple_net(n_out=2), cross_entropy, metrics=accuracy, cbs=cbs)
+    learn = Learner(dls, simple_net(n_out=2), cross_entropy, opt_func=SGD, metrics=accuracy, cbs=cbs)
     with pytest.raises(KeyboardInterrupt): learn.fit(2)
     seen = learn.validate(), learn.get_preds()[0].shape # alone now, and on everything
     with pytest.raises(RuntimeError, match='the ranks have lost each other'): learn.fit(1)
@@ -480,11 +480,12 @@ from digits_fastai.dataloaders import DataLoaders
 from digits_fastai.learner import Learner
 from digits_fastai.losses import accuracy,cross_entropy
 from digits_fastai.models import simple_net
+from digits_fastai.optimizer import SGD
 from digits_fastai.scale.processes import distributed
 x,y = torch.load(sys.argv[1])
 torch.manual_seed(0)
 dls = DataLoaders.from_tensors((x,y), (x[:67],y[:67]), batch_size=64)
-learn = Learner(dls, simple_net(n_out=2), cross_entropy, lr=.1, metrics=accuracy, cbs=distributed(timeout=60))
+learn = Learner(dls, simple_net(n_out=2), cross_entropy, opt_func=SGD, lr=.1, metrics=accuracy, cbs=distributed(timeout=60))
 learn.fit(2)
 for cb in distributed(): print(f'rank {cb.rank} of {cb.world}')
 torch.save((torch.cat([o.detach().flatten() for o in learn.model.parameters()]), torch.tensor(learn.recorder.values)),

@@ -34,7 +34,7 @@ def two_layers(): return nn.Sequential(nn.Linear(4,6), nn.ReLU(), nn.Linear(6,1)
 def learner(loss=mse, model=None, x=x, y=y, bs=16, valid=None, **kwargs):
     torch.manual_seed(0)
     dls = DataLoaders(DataLoader(Dataset(x, y), bs), DataLoader(Dataset(*(valid or (x[:20], y[:20]))), 8))
-    learn = Learner(dls, (model or two_layers)(), loss, **{'lr': .05, **kwargs})
+    learn = Learner(dls, (model or two_layers)(), loss, **{'opt_func': SGD, 'lr': .05, **kwargs})
     learn.logger = lambda row: None
     return learn
 
@@ -705,10 +705,11 @@ from torch import nn
 from digits_fastai.dataloaders import DataLoader,DataLoaders,Dataset
 from digits_fastai.learner import Learner
 from digits_fastai.losses import mse
+from digits_fastai.optimizer import SGD
 torch.manual_seed(0)
 x = torch.randn(60,4)
 dls = DataLoaders(*(DataLoader(Dataset(x, x[:,:1]), 8) for _ in range(2)))
-learn = Learner(dls, nn.Linear(4,1), mse, metrics=lambda p,t: (p-t).abs().mean())
+learn = Learner(dls, nn.Linear(4,1), mse, opt_func=SGD, metrics=lambda p,t: (p-t).abs().mean())
 def fit(learn=learn):
     torch.manual_seed(0)
     learn.model.reset_parameters()
@@ -744,7 +745,7 @@ in_a_notebook = [fits, 'fit()', 'with learn.no_bar(): fit()', '''
 from digits_fastai.events import ProgressCallback
 class LeavesDebris(ProgressCallback):
     def after_fit(self): pass
-debris = Learner(dls, nn.Linear(4,1), mse, metrics=learn.metrics)
+debris = Learner(dls, nn.Linear(4,1), mse, opt_func=SGD, metrics=learn.metrics)
 debris.remove_cbs(ProgressCallback).add_cbs(LeavesDebris)
 fit(debris)
 ''']
@@ -780,6 +781,7 @@ import digits_fastai.learner as learner
 from digits_fastai.dataloaders import DataLoaders
 from digits_fastai.events import Callback
 from digits_fastai.losses import mse
+from digits_fastai.optimizer import SGD
 
 torch.manual_seed(0)
 x = torch.randn(16,4)
@@ -795,7 +797,7 @@ class Naps(Callback):
 
 def one(training, f=None):
     naps = Naps(training)
-    learn = learner.Learner(DataLoaders([(x,x[:,:1])]*4, [(x,x[:,:1])]*4), nn.Linear(4,1), mse, lr=.1)
+    learn = learner.Learner(DataLoaders([(x,x[:,:1])]*4, [(x,x[:,:1])]*4), nn.Linear(4,1), mse, opt_func=SGD, lr=.1)
     learn.logger = lambda row: None
     heard = False
     try: (f or learn.fit)(*([learn, naps] if f else [3]), **({} if f else {'cbs': naps}))

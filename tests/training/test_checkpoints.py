@@ -232,7 +232,7 @@ def test_tied_weights_and_odd_dtypes_come_back(tmp_path):
             self.register_buffer('none', torch.zeros(0,3))
             self.short = nn.Parameter(torch.randn(3).to(torch.bfloat16))
             self.last = nn.Parameter(torch.randn(4,3).T)
-    learn,back = (Learner(None, Tied(), nn.MSELoss()) for _ in range(2))
+    learn,back = (Learner(None, Tied(), nn.MSELoss(), opt_func=SGD) for _ in range(2))
     back.load(learn.save(tmp_path/'a'))
     for a,b in zip(learn.model.state_dict().values(), back.model.state_dict().values()): assert torch.equal(a, b) and a.dtype==b.dtype
     assert back.model.a is back.model.b
@@ -463,9 +463,9 @@ def test_momentum_is_no_plain_sgd(tmp_path):
 
 def test_names_that_are_missing_and_names_too_many(tmp_path):
     file = new_learner(0).save(tmp_path/'a', with_opt=False)
-    short = Learner(None, nn.Sequential(nn.Linear(20,10), nn.BatchNorm1d(10), nn.ReLU()), nn.MSELoss())
+    short = Learner(None, nn.Sequential(nn.Linear(20,10), nn.BatchNorm1d(10), nn.ReLU()), nn.MSELoss(), opt_func=SGD)
     with pytest.raises(ValueError, match='Unexpected key.*5.weight.*5.bias'): short.load(file, with_opt=False)
-    longer = Learner(None, nn.Sequential(*new_learner(1).model, nn.Linear(2,2)), nn.MSELoss())
+    longer = Learner(None, nn.Sequential(*new_learner(1).model, nn.Linear(2,2)), nn.MSELoss(), opt_func=SGD)
     with pytest.raises(ValueError, match='Missing key.*6.weight.*6.bias'): longer.load(file, with_opt=False)
     longer.load(file, with_opt=False, strict=False)
     assert torch.equal(longer.model[5].weight, new_learner(0).model[5].weight)

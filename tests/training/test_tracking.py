@@ -25,7 +25,7 @@ y = (x[:,:1]>.5).float()
 def learner(cbs=None, **kwargs):
     torch.manual_seed(0)
     dls = DataLoaders(DataLoader(Dataset(x, y), 16), DataLoader(Dataset(x[:21], y[:21]), 8), vocab=['small','large'])
-    learn = Learner(dls, nn.Linear(16,1), mnist_loss, metrics=batch_accuracy, lr=.5, cbs=cbs, **kwargs)
+    learn = Learner(dls, nn.Linear(16,1), mnist_loss, metrics=batch_accuracy, lr=.5, cbs=cbs, **{'opt_func': SGD, **kwargs})
     learn.logger = lambda row: None
     return learn
 
