@@ -83,11 +83,19 @@ def _reduced(grey, side):
     step = max(1, round(max(grey.shape)/side))
     return np.asarray(Image.fromarray(grey.astype(np.float32)).reduce(step))
 
+def _is_even(grey):
+    low,high = np.percentile(_rim(grey), [5,95])
+    return _is_small(grey) or high-low<=8
+
 def _is_ink_dark(grey):
     paper = np.median(_rim(grey))
     if _is_small(grey): return paper>127
-    grey = _reduced(grey, 128) # the noise of a sensor is no ink
-    return paper-grey.min() >= grey.max()-paper
+    small = _reduced(grey, 128) # the noise of a sensor is no ink
+    if not _is_even(grey):
+        smaller = _reduced(grey, 32)
+        usual = Image.fromarray(ndimage.median_filter(smaller, 16, mode='nearest'))
+        paper = np.asarray(usual.resize(small.shape[::-1], Image.Resampling.BICUBIC))
+    return (paper-small).max() >= (small-paper).max()
 
 def _ink_on_even_paper(light):
     "Of dark ink: how far each pixel is from the paper."
@@ -115,21 +123,24 @@ def _strong_pieces(ink):
     which = range(n+1) # 0 is what lies between them
     strongest = ndimage.maximum(ink, parts, which)
     area = np.bincount(parts.ravel(), minlength=n+1)
-    is_stroke = strongest>.6*ink.max()
+    sides = sum(np.isin(which, o).astype(int) for o in (parts[0], parts[-1], parts[:,0], parts[:,-1]))
+    is_stroke = (strongest>.6*ink.max())&(sides<3) # what touches three sides is the grid of the paper
     is_stroke[0] = False
-    is_stroke &= area>.02*area[is_stroke].max()
-    touches_rim = np.isin(which, _rim(parts))
-    if (is_stroke&~touches_rim).any(): is_stroke &= ~touches_rim
+    is_stroke &= area>.02*max(area[is_stroke], default=0)
+    if (is_stroke&(sides==0)).any(): is_stroke &= sides==0
     return is_stroke[parts]
 
-def _ink_of_a_photo(light):
-    "Of dark ink: what part of the paper's light is missing, from 0 to 255."
-    missing = 255*(1-light/_paper_everywhere(light).clip(1))
+def _ink_of_a_photo(light, is_chalk):
+    "What part of the paper's light is missing, from 0 to 255; of chalk on a board, turned around: how much."
+    paper = _paper_everywhere(light)
+    missing = paper-light
+    if not is_chalk: missing = 255*missing/paper.clip(1)
     usual = np.median(missing)
     noise = np.median(abs(missing-usual))
     ink = (missing-usual).clip(0)
     soft = ndimage.gaussian_filter(ink, max(ink.shape)/430)
-    if soft.max()<max(32, 9*noise): return np.zeros_like(ink)
+    least = 64 if is_chalk else 32 # the edge of a shadow is up to 50
+    if soft.max()<max(least, 9*noise): return np.zeros_like(ink)
     strokes = ndimage.binary_dilation(_strong_pieces(soft))
     return np.where(strokes, (255*ink/soft.max()).clip(0, 255), 0).astype(np.float32)
 
@@ -140,9 +151,7 @@ def to_ink(
     "Light ink on black, whatever the drawing was. ValueError if there is no ink."
     if dark is None: dark = _is_ink_dark(grey)
     light = grey if dark else 255-grey
-    low,high = np.percentile(_rim(light), [5,95])
-    is_even = _is_small(light) or high-low<=8
-    ink = _ink_on_even_paper(light) if is_even else _ink_of_a_photo(light)
+    ink = _ink_on_even_paper(light) if _is_even(light) else _ink_of_a_photo(light, not dark)
     if ink.max()<32: raise ValueError('the picture is empty, or nothing on it stands out: draw a digit first')
     return ink
 
