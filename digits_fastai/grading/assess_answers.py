@@ -7,7 +7,10 @@ __all__ = ['conv_names', 'untar_names', 'show', 'close', 'likeliest', 'must_be',
            'check_untar']
 
 # %% ../../nbs/grading/01_assess_answers.ipynb #5b2973e7
-import inspect,io,tarfile
+import inspect
+import io
+import random
+import tarfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -16,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .assess import AsInTheBook,Exam,NotAttempted,Report,Wrong,is_library
+from .assess import AsInTheBook,Exam,NotAttempted,Report,Verdict,Wrong,is_library
 
 # %% ../../nbs/grading/01_assess_answers.ipynb #1dd6b902
 def show(
@@ -111,140 +114,232 @@ def call(
     return f(*args, **{p: values[k] for k,p in found.items() if k in values and p not in by_position})
 
 # %% ../../nbs/grading/01_assess_answers.ipynb #257797b7
-conv_names = {'x': ('x','input','inp','img','image','images','xb'),
-              'weight': ('weight','w','kernel','k','filters','filter'),
+conv_names = {'x': ('x','input','inp','img','image','images','xb','inputs'),
+              'weight': ('weight','w','kernel','k','filters','filter','weights','kernels'),
               'bias': ('bias','b'), 'stride': ('stride','s'), 'padding': ('padding','pad','p')}
+
+class _Conv:
+    "A learner's convolution, of pictures [B,C,H,W], or of one picture [H,W] and one filter."
+    def __init__(self, fn):
+        self.fn,self.flat = fn,False
+        self.has = ('bias','stride','padding') if is_library(fn) else fits(fn, conv_names)
+
+    def __call__(self, x, w, **kwargs):
+        if self.flat: x,w = x[0,0],w[0,0]
+        if is_library(self.fn): return self.fn(x, w, **kwargs)
+        return call(self.fn, conv_names, x=x, weight=w, **kwargs)
+
+    def draw(self, c=1, o=1, b=2, size=(3,3), picture=(7,6)):
+        g = torch.Generator().manual_seed(0)
+        if self.flat: c,o,b = 1,1,1
+        return torch.randn(b, c, *picture, generator=g),torch.randn(o, c, *size, generator=g)
+
+def _conv_mistakes(x, w, stride=1, padding=0, bias=None):
+    def conv(x=x, w=w, stride=stride, padding=padding, bias=bias):
+        try: return F.conv2d(x, w, bias, stride, padding)
+        except RuntimeError: return None
+    kh,kw = w.shape[2:]
+    edges = [padding]*4
+    return {'the filter is turned round, as mathematicians do it': conv(w=w.flip(2, 3)),
+            'the filter is transposed': conv(w=w.mT),
+            'the products are averaged, not summed': F.conv2d(x, w/(kh*kw), None, stride, padding),
+            'the products of one channel only count': conv(x=x[:,:1], w=w[:,:1]),
+            'the bias is missing': conv(bias=None),
+            'the bias is subtracted': None if bias is None else conv(bias=-bias),
+            'one bias for all filters': None if bias is None else conv(bias=bias[:1].expand(len(bias))),
+            'the stride counts in one direction only': conv(stride=(stride,1)),
+            'the stride counts in one direction only ': conv(stride=(1,stride)),
+            'the padding is on one side only': conv(x=F.pad(x, [padding,0,padding,0]), padding=0),
+            'the padding is on one side only ': conv(x=F.pad(x, [0,padding,0,padding]), padding=0),
+            'the padding is in one direction only': conv(padding=(padding,0)),
+            'the padding is in one direction only ': conv(padding=(0,padding)),
+            'padded twice as much as it should be': conv(padding=2*padding),
+            'padded with copies of the edge, not with zeros': conv(x=F.pad(x, edges, mode='replicate'), padding=0),
+            'a filter of 3×3 is taken for granted': conv(w=w[:,:,:3,:3]),
+            'stride and padding are left out': conv(stride=1, padding=0), 'the stride is left out': conv(stride=1),
+            'the padding is left out': conv(padding=0), 'the relu of it': conv().relu()}
+
+def _hold_conv(conv, size=(3,3), picture=(7,6), c=1, o=1, b=2, **kwargs):
+    x,w = conv.draw(c, o, b, size, picture)
+    want = F.conv2d(x, w, **kwargs)
+    if conv.flat: want = want[0,0]
+    where = f'pictures {list(x.shape)}, filters {list(w.shape)}'
+    where += ''.join(f', {k}={v}' for k,v in kwargs.items() if k!='bias')
+    try: got = conv(x, w, **kwargs)
+    except (Verdict,NotImplementedError): raise
+    except Exception as e:
+        if size==(3,3) and not kwargs: raise
+        raise Wrong('a picture', f'{type(e).__name__}: {e}'[:150], where, 'it runs with other filters, strides or pictures, '
+                    'and not with these: a number is fixed in it, or the number of places is off') from None
+    m = {k.strip(): v for k,v in _conv_mistakes(x, w, **kwargs).items() if v is not None}
+    if conv.flat: m = {k: v[0,0] for k,v in m.items()}
+    cause = 'one row or column too few or too many: there are (H+2·padding-k)//stride+1 places'
+    if isinstance(got, torch.Tensor) and got.shape!=want.shape: cause = next((k for k,v in m.items() if
+        v.shape==got.shape and close(got, v, 1e-4)), cause)
+    elif isinstance(got, torch.Tensor): cause = ''
+    must_be(got, want, m, where, 1e-4, cause)
 
 def check_conv(
     fn, # takes pictures [B,C,H,W] and filters [O,C,kh,kw]; or one picture [H,W] and one filter [kh,kw]
     limit:float=5., # seconds a property may take
 )->Report:
     "Hold a convolution against `F.conv2d`."
-    exam,see = Exam(fn, 'conv', limit),'nets/00_convolutions: conv2d'
-    def data(c=1, o=1, b=2):
-        g = torch.Generator().manual_seed(0)
-        return torch.randn(b, c, 7, 6, generator=g),torch.randn(o, c, 3, 3, generator=g)
-    flat = []
-    def run(c=1, o=1, b=2, **kwargs):
-        x,w = data(c, o, b)
-        f = fn if is_library(fn) else lambda *_, **k: call(fn, conv_names, **k)
-        if is_library(fn): return x,w,F.conv2d(x, w, **kwargs),fn(x, w, **kwargs)
-        if flat: return x[0,0],w[0,0],F.conv2d(x, w)[0,0],call(fn, conv_names, x=x[0,0], weight=w[0,0])
-        return x,w,F.conv2d(x, w, **kwargs),f(x=x, weight=w, **kwargs)
-    def held(**kwargs):
-        x,w,want,got = run(**kwargs)
-        kwargs = {k: v for k,v in kwargs.items() if k not in 'cob'}
-        x4,w4 = (x,w) if x.ndim==4 else (x[None,None],w[None,None])
-        m = {'the filter is turned round, as mathematicians do it': F.conv2d(x4, w4.flip(2, 3), **kwargs),
-             'the filter is transposed': F.conv2d(x4, w4.mT, **kwargs),
-             'the products are averaged, not summed': F.conv2d(x4, w4/9, **kwargs),
-             'the bias is missing': F.conv2d(x4, w4, **{**kwargs, 'bias': None})}
-        must_be(got, want, {k: v.reshape(want.shape) for k,v in m.items() if v.numel()==want.numel()}, tol=1e-4, cause=
-                'one row or column too few or too many: there are H+2·padding-k+1 places at stride 1')
+    exam,see,chapter = Exam(fn, 'conv', limit),'nets/00_convolutions: conv2d','nets/00_convolutions: '
+    conv = _Conv(fn) if is_library(fn) or callable(fn) else None
+    def held(**kwargs): _hold_conv(conv, **kwargs)
     def begin():
         try: held()
         except (ValueError,RuntimeError,IndexError,TypeError) as e:
-            flat.append(True)
+            conv.flat = True
             try: held()
-            except Wrong: raise
+            except Verdict: raise
             except Exception: raise e from None
-    def more(need, **kwargs):
-        if flat: raise NotAttempted('pictures [B,C,H,W]', 'one picture [H,W]')
-        if need and not is_library(fn) and need not in fits(fn, conv_names):
-            raise NotAttempted(f'a parameter {need}', 'there is none')
+    def many(**kwargs):
+        if conv.flat: raise NotAttempted('pictures [B,C,H,W]', 'one picture [H,W]')
         held(**kwargs)
+    def with_(*needs, tries):
+        if conv.flat: raise NotAttempted('pictures [B,C,H,W]', 'one picture [H,W]')
+        for need in needs:
+            if need not in conv.has: raise NotAttempted(f'a parameter {need}', 'there is none')
+        for o in tries: held(c=2, o=3, **o)
+    def sizes():
+        for size in ((1,1),(2,2),(5,5),(3,5),(5,3),(4,1)):
+            if not conv.flat: held(c=2, o=3, size=size, picture=(8,9))
+            elif size[0]==size[1]: held(size=size, picture=(8,9))
     def slopes():
-        x,w = data()
-        got,want = (w.clone().requires_grad_() for _ in range(2))
-        if flat: call(fn, conv_names, x=x[0,0], weight=got[0,0]).pow(2).sum().backward()
-        else: (fn(x, got) if is_library(fn) else call(fn, conv_names, x=x, weight=got)).pow(2).sum().backward()
-        (F.conv2d(x, want)[0,0] if flat else F.conv2d(x, want)).pow(2).sum().backward()
-        must_be(got.grad, want.grad, tol=1e-4, cause='the value was taken out of the computation: .item(), .data')
-    exam('slides one filter over a picture', begin, 'a 3×3 filter, against F.conv2d', 'nets/00_convolutions: Nine numbers',
-         vital=True)
-    exam('sums over channels', lambda: more('', c=3), '3 channels', 'nets/00_convolutions: Channels')
-    exam('many filters', lambda: more('', c=3, o=4), '4 filters', 'nets/00_convolutions: Channels')
-    exam('bias', lambda: more('bias', c=2, o=3, bias=torch.tensor([1.,2.,3.])), '3 filters, a bias each', see)
-    exam('stride', lambda: more('stride', stride=2), 'stride=2', 'nets/00_convolutions: Padding and stride')
-    exam('padding', lambda: more('padding', padding=1), 'padding=1', 'nets/00_convolutions: Padding and stride')
-    exam('its gradient', slopes, 'the filter\'s, against PyTorch\'s', see)
+        x,w = conv.draw()
+        got,want = [[o.clone().requires_grad_() for o in (x, w)] for _ in range(2)]
+        conv(*got).pow(2).sum().backward()
+        F.conv2d(*want).pow(2).sum().backward()
+        for name,a,b in zip(('the picture','the filter'), got, want):
+            if a.grad is None: raise Wrong('a gradient', 'none', name, 'the value was taken out of the computation: .item(), .data')
+            must_be(a.grad, b.grad, where=name, tol=1e-4, cause='the value was taken out of the computation: .item(), .data')
+    def untouched():
+        x,w = conv.draw()
+        conv(x, w)
+        if not all(map(torch.equal, (x, w), conv.draw())): raise Wrong('inputs as they were', 'they have changed')
+    places,channels = chapter+'Padding and stride',chapter+'Channels'
+    exam('slides one filter over a picture', begin, 'a 3×3 filter, against F.conv2d', chapter+'Nine numbers', vital=True)
+    exam('filters of other sizes', sizes, '1×1, 2×2, 5×5, 3×5, 5×3, 4×1', see)
+    exam('sums over channels', lambda: many(c=3), '3 channels', channels)
+    exam('many filters', lambda: many(c=3, o=4), '4 filters', channels)
+    exam('bias', lambda: with_('bias', tries=[dict(bias=torch.tensor([1.,2.,3.]))]), '3 filters, a bias each', see)
+    exam('stride', lambda: with_('stride', tries=[dict(stride=2), dict(stride=3), dict(stride=2, size=(2,2), picture=(8,9))]),
+         'stride=2 and 3', places)
+    exam('padding', lambda: with_('padding', tries=[dict(padding=1), dict(padding=2), dict(padding=2, size=(5,5))]),
+         'padding=1 and 2', places)
+    both = [dict(stride=s, padding=p, size=k, picture=(9,8)) for s,p,k in ((2,1,(3,3)),(2,2,(5,5)),(3,1,(3,5)),(2,1,(2,2)))]
+    exam('stride and padding together', lambda: with_('stride', 'padding', tries=both), 'stride=2, padding=1, and others', places)
+    exam('its gradient', slopes, 'the picture\'s and the filter\'s, against PyTorch\'s', see)
+    exam('leaves its inputs alone', untouched, 'one picture', see)
     return exam.report
 
 # %% ../../nbs/grading/01_assess_answers.ipynb #9aea8018
-untar_names = {'archive': ('archive','fname','file','path','src','source','tgz','tar','filename'),
-               'dest': ('dest','folder','out','to','target','data','dst','extract_dir','directory')}
+untar_names = {'archive': ('archive','fname','file','path','src','source','tgz','tar','filename','tar_path','archive_path'),
+               'dest': ('dest','folder','out','to','target','data','dst','extract_dir','directory','destination','dest_dir')}
 
-def _archive(file, files=(), link=None):
+def _archive(file, files=(), link=None, kind=tarfile.SYMTYPE):
     with tarfile.open(file, 'w:gz') as t:
-        for name,data in dict(files).items():
+        def add(name, data):
             o = tarfile.TarInfo(name)
             o.size = len(data)
             t.addfile(o, io.BytesIO(data))
+        for name,data in dict(files).items(): add(name, data)
         if link:
             o = tarfile.TarInfo(link[0])
-            o.type,o.linkname = tarfile.SYMTYPE,link[1]
+            o.type,o.linkname = kind,link[1]
             t.addfile(o)
-            o = tarfile.TarInfo(f'{link[0]}/evil.txt')
-            o.size = 4
-            t.addfile(o, io.BytesIO(b'evil'))
+            add(link[0] if kind==tarfile.LNKTYPE else f'{link[0]}/evil.txt', b'evil')
     return file
 
 _toy = {'toy/train/3/1.png': b'three', 'toy/train/7/2.png': b'seven'*1000, 'toy/labels.csv': b'name,label\n'}
 
 # %% ../../nbs/grading/01_assess_answers.ipynb #3eb35199
+def _files(top): return {o.relative_to(top).as_posix(): o.read_bytes() for o in top.rglob('*')
+                         if o.is_file() and not o.is_symlink() and o.name!='a.tgz'}
+
+def _unpacked(fn, make):
+    "What lies where after a call, and what was raised."
+    with TemporaryDirectory() as d:
+        top = Path(d).resolve()
+        (top/'in'/'here').mkdir(parents=True)
+        (top/'secret.txt').write_bytes(b'kept')
+        archive = make(top)
+        try: call(fn, untar_names, archive=archive, dest=top/'in'/'here'/'dest')
+        except Exception as e: return _files(top),e
+        return _files(top),None
+
+def _stays_inside(fn, make):
+    files,_ = _unpacked(fn, make)
+    evil = [o for o in files if 'evil' in o and not o.startswith('in/here/dest/')]
+    if files.get('secret.txt')!=b'kept': evil.append('secret.txt')
+    if not evil: return
+    words = 'an error, and nothing written','a file outside the folder',evil[0]
+    cause = 'unpacking without a check: look at every name first, or use extractall(…, filter="data")'
+    if 'dest-evil' in evil[0]: cause = ('paths are compared as texts: /dest-evil begins with /dest, too. Compare with '
+                                        'Path.is_relative_to, or use extractall(…, filter="data")')
+    raise (AsInTheBook if is_library(fn) else Wrong)(*words, cause)
+
+def _climbing(name): return lambda top: _archive(top/'a.tgz', {**_toy, name: b'evil'})
+def _linked(to, kind=tarfile.SYMTYPE):
+    return lambda top: _archive(top/'a.tgz', _toy, ('toy/link', to or (top/'in').as_posix()), kind)
+
+def _unpacks(fn):
+    files,e = _unpacked(fn, lambda top: _archive(top/'a.tgz', _toy))
+    if e: raise e
+    files.pop('secret.txt')
+    names = {o.rsplit('dest/', 1)[-1].removeprefix('toy/'): b for o,b in files.items()}
+    want = {k.removeprefix('toy/'): v for k,v in _toy.items()}
+    if not names: raise Wrong(f'{len(want)} files', 'none')
+    if names!=want: raise Wrong(sorted(want), sorted(names), cause='files are missing, elsewhere, or damaged')
+
+def _cut(top):
+    _archive(top/'a.tgz', {**_toy, 'toy/big.bin': random.Random(0).randbytes(300_000)})
+    data = (top/'a.tgz').read_bytes()
+    (top/'a.tgz').write_bytes(data[:len(data)*2//3])
+    return top/'a.tgz'
+
+def _garbage(top):
+    (top/'a.tgz').write_bytes(b'<html>404 not found</html>'*50)
+    return top/'a.tgz'
+
+def _notices(fn):
+    for make,what in ((_cut, 'an archive that was cut off'), (_garbage, 'a web page instead of an archive'),
+                      (lambda top: top/'a.tgz', 'an archive that is not there')):
+        _,e = _unpacked(fn, make)
+        if not e: raise Wrong('an error', 'none', what, 'an error is swallowed: whoever calls believes that all is well')
+
+def _whole(fn):
+    left = [o for o in _unpacked(fn, _cut)[0] if o.startswith('in/here/dest/')]
+    if left: raise AsInTheBook('no folder, or an empty one', f'{len(left)} files of a broken archive', left[0],
+        'the next call will find a folder, and take it for the whole set: unpack beside it, then rename')
+
 def check_untar(
     fn, # takes an archive and the folder to make
     limit:float=10., # seconds a property may take
 )->Report:
     "What an unpacker does with a good archive and with bad ones; Python's `data` filter says which are bad."
     exam,see = Exam(fn, 'untar', limit),'files/01_archives: An archive that climbs out'
-    def tried(make, f):
-        with TemporaryDirectory() as d:
-            top = Path(d).resolve()
-            (top/'in'/'here').mkdir(parents=True)
-            archive = make(top)
-            try: call(fn, untar_names, archive=archive, dest=top/'in'/'here'/'dest')
-            except Exception as e: return f(top, e)
-            return f(top, None)
-    def files(top): return {o.relative_to(top).as_posix(): o.read_bytes() for o in top.rglob('*')
-                            if o.is_file() and o.name!='a.tgz'}
     def asks():
         if 'url' in fits(fn, {**untar_names, 'url': ('url',)}): raise NotAttempted('a function of archive and folder',
             'one that takes a url', cause='split it in two, as files 01 does: one that fetches, one that unpacks')
-    def good(top, e):
-        if e: raise e
-        names = {o.rsplit('dest/', 1)[-1].removeprefix('toy/'): b for o,b in files(top).items()}
-        want = {k.removeprefix('toy/'): v for k,v in _toy.items()}
-        if not names: raise Wrong(f'{len(want)} files', 'none')
-        if names!=want: raise Wrong(sorted(want), sorted(names), cause='files are missing, elsewhere, or damaged')
-    def outside(top, e):
-        evil = [o for o in files(top) if 'evil' in o and not o.startswith('in/here/dest/')]
-        if not evil: return
-        words = 'an error, and nothing written','a file outside the folder',evil[0]
-        cause = 'unpacking without a check: look at every name first, or use extractall(…, filter="data")'
-        if is_library(fn): raise AsInTheBook(*words, cause)
-        raise Wrong(*words, cause)
-    def broken(top, e):
-        if not e: raise Wrong('an error', 'none', cause='an error is swallowed')
-    def whole(top, e):
-        left = [o for o in files(top) if o.startswith('in/here/dest/')]
-        if left: raise AsInTheBook('no folder, or an empty one', f'{len(left)} files of a broken archive', left[0],
-            'the next call will find a folder, and take it for the whole set: unpack beside it, then rename')
-    def cut(top):
-        _archive(top/'a.tgz', {**_toy, 'toy/big.bin': bytes(range(256))*4000})
-        data = (top/'a.tgz').read_bytes()
-        (top/'a.tgz').write_bytes(data[:len(data)*2//3])
-        return top/'a.tgz'
+    def inside(*makes): return lambda: [_stays_inside(fn, o) for o in makes] and None
+    def absolute(top): return _archive(top/'a.tgz', {**_toy, (top/'evil.txt').as_posix(): b'evil'})
+    def hard(top): return _archive(top/'a.tgz', _toy, ('toy/link', (top/'secret.txt').as_posix()), tarfile.LNKTYPE)
+    links = 'files/01_archives: Links'
     exam('takes an archive and a folder', asks, 'its parameters', see, vital=True)
-    exam('unpacks', lambda: tried(lambda top: _archive(top/'a.tgz', _toy), good), 'three files in folders',
-         'files/01_archives: `unpack`', vital=True)
-    exam('refuses a name that climbs out', lambda: tried(lambda top: _archive(top/'a.tgz', {**_toy,
-         '../evil.txt': b'evil'}), outside), 'a file named ../evil.txt', see)
-    exam('refuses an absolute name', lambda: tried(lambda top: _archive(top/'a.tgz', {**_toy,
-         (top/'evil.txt').as_posix(): b'evil'}), outside), 'a file with an absolute name', 'files/01_archives: A naive guard')
-    exam('refuses a link that leads out', lambda: tried(lambda top: _archive(top/'a.tgz', _toy,
-         ('toy/link', '../../..')), outside), 'a link to ../../.., and a file through it', 'files/01_archives: Links')
-    exam('notices a broken archive', lambda: tried(cut, broken), 'an archive that was cut off', 'files/01_archives: Headers')
-    exam('whole or not at all', lambda: tried(cut, whole), 'an archive that was cut off',
+    exam('unpacks', lambda: _unpacks(fn), 'three files in folders', 'files/01_archives: `unpack`', vital=True)
+    exam('refuses a name that climbs out', inside(_climbing('../evil.txt'), _climbing('toy/../../evil.txt')),
+         'files named ../evil.txt and toy/../../evil.txt', see)
+    exam('refuses a name that climbs into a folder that begins alike', inside(_climbing('../dest-evil/evil.txt')),
+         'a file named ../dest-evil/evil.txt, for a folder dest', 'files/01_archives: A naive guard')
+    exam('refuses an absolute name', inside(absolute), 'a file with an absolute name', 'files/01_archives: A naive guard')
+    exam('refuses a link that leads out', inside(_linked('../../..'), _linked('..'), _linked('')),
+         'links to ../../.., to .., and with an absolute name, and a file through each', links)
+    exam('refuses a hard link to a file outside', inside(hard, _linked('../../../secret.txt', tarfile.LNKTYPE)),
+         'a link to a file outside, and a file of its name', links)
+    exam('notices a broken archive', lambda: _notices(fn), 'an archive that was cut off, a web page, and none at all',
+         'files/01_archives: Headers')
+    exam('whole or not at all', lambda: _whole(fn), 'an archive that was cut off',
          'files/01_archives: A folder that appears in one step')
     return exam.report

@@ -7,6 +7,7 @@ __all__ = ['dataset_names', 'loader_names', 'numbers_by_label', 'build_dataset',
 
 # %% ../../nbs/grading/02_assess_loaders.ipynb #c6bbfaa2
 import inspect
+import time
 from functools import partial
 
 import torch
@@ -174,8 +175,11 @@ def _theirs(loader, bs=8, **kwargs): return list(torch.utils.data.DataLoader(loa
 # %% ../../nbs/grading/02_assess_loaders.ipynb #9bd33b93
 _sizes = (53,8),(56,8),(9,8),(8,8),(1,8),(3,8),(5,1),(6,3) # items and batch size: some divide, some don't
 
-def _gives_batches(cls):
-    first = _Loader(cls).walk()
+def _gives_batches(cls, exam):
+    loader,began = _Loader(cls),time.monotonic()
+    first = loader.walk()
+    took = time.monotonic()-began
+    if took>.2: exam.limit = max(exam.limit, 60*took) # slow is not endless
     if not first: raise Wrong('batches', 'none at all')
     if not isinstance(first[0], (tuple,list)) or len(first[0])!=2:
         raise Wrong('pairs: a batch of inputs, a batch of labels', f'{first[0]!r:.100}')
@@ -351,7 +355,7 @@ def check_dataloader(
         loader = _Loader(cls)
         _kinds(loader.x, loader.y, *loader.walk()[0])
     def of(f, **kwargs): return partial(f, cls, **kwargs)
-    exam('gives batches of inputs and labels', of(_gives_batches), f'{_n} items in batches of 8', see, vital=True)
+    exam('gives batches of inputs and labels', of(_gives_batches, exam=exam), f'{_n} items in batches of 8', see, vital=True)
     exam('shapes of a batch', of(_same_shapes), 'against PyTorch\'s, also of one item', collate)
     exam('keeps the kinds of numbers', kinds, 'float32 inputs and int64 labels', collate)
     exam('every item, in order', of(_in_order), 'unshuffled, against PyTorch\'s', see)
