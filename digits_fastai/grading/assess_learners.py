@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .assess import AsInTheBook,Exam,NotAttempted,NotSeen,Report,Verdict,Wrong,untouched_world
+from .assess import AsInTheBook,Exam,NotAttempted,NotSeen,Report,Wrong,untouched_world
 from .assess_answers import close,show
 from .assess_spies import Broken,Run,fastai_run,loss_of,model_with,ways_to_run
 from .assess_record import reported,series,train_loss
