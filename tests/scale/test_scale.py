@@ -19,8 +19,8 @@ from digits_fastai.models import simple_net
 from digits_fastai.optimizer import Adam,SGD
 from digits_fastai.training.randomness import set_seed
 from digits_fastai.scale.processes import Distributed,Shares,all_sum,distributed,is_main,sync_norm
-from digits_fastai.training.stopping import SaveBest
-from digits_fastai.training.tracking import CSVLog
+from digits_fastai.training.stopping import SaveModelCallback
+from digits_fastai.training.tracking import CSVLogger
 import digits_fastai.training.lr_find # noqa: F401 it hangs methods on
 from scaling import free_port,ranks
 
@@ -303,7 +303,7 @@ def test_reproducible_by_seed(digits):
 def prints_and_files(digits, folder):
     said = io.StringIO()
     with redirect_stdout(said):
-        cbs = [CSVLog(folder/'log.csv'), SaveBest(folder/'best'), Checkpoint(folder/'state')]
+        cbs = [CSVLogger(folder/'log.csv'), SaveModelCallback(fname=folder/'best'), Checkpoint(folder/'state')]
         class Chatty(Callback):
             def after_epoch(self): print('an epoch is over')
         learn = train(digits, cbs=[*cbs, Chatty()], epochs=3)
@@ -314,7 +314,7 @@ def test_only_the_first_prints_logs_and_saves(digits, tmp_path):
     few = [(x[:131], y[:131]) for x,y in digits]
     (said,w),*others = ranks(3, prints_and_files, few, tmp_path)
     assert said.count('an epoch is over')>=3 and 'valid_loss' in said
-    assert all(o=='' and torch.equal(v, w) for o,v in others) # SaveBest has loaded the best on all of them
+    assert all(o=='' and torch.equal(v, w) for o,v in others) # SaveModelCallback has loaded the best on all of them
     assert sorted(o.name for o in tmp_path.iterdir())==['best.safetensors','log.csv','state.safetensors']
     assert len((tmp_path/'log.csv').read_text().splitlines())==4
     best = load_file(tmp_path/'best.safetensors')
