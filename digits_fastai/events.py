@@ -10,7 +10,7 @@ __all__ = ['batch_events', 'events', 'cancellations', 'CancelStepException', 'Ca
 
 # %% ../nbs/07_events.ipynb #08e6d336
 import re,signal,sys,threading,time
-from contextlib import contextmanager
+from contextlib import ExitStack,contextmanager
 from types import MethodType
 from warnings import warn
 
@@ -60,6 +60,7 @@ class Callback:
         if k.startswith('_') or self.learn is None or k in events: raise AttributeError(k)
         if k=='fitting' and not hasattr(self.learn, k): # fastai's Learner, which tells by other callbacks
             return not (hasattr(self.learn, 'gather_preds') or hasattr(self.learn, 'lr_finder'))
+        if k=='on_exit' and not hasattr(self.learn, k): return vars(self).setdefault('_at_the_end', ExitStack())
         return getattr(self.learn, k)
 
     def __setattr__(self, k, v):
@@ -75,7 +76,9 @@ class Callback:
         "What fastai's Learner does with its callbacks; ours looks once who has a method for what."
         if event in batch_events and not (self.run_train if getattr(self, 'training', True) else self.run_valid): return
         res = getattr(self, event)() if self.run and hasattr(self, event) else None
-        if event=='after_fit': self.run = True
+        if event=='after_fit':
+            self.run = True
+            vars(self).pop('_at_the_end', ExitStack()).close()
         return res
 
     def __repr__(self): return type(self).__name__
