@@ -8,6 +8,7 @@ __all__ = ['forms', 'read_idx', 'write_idx', 'mnist_arrays', 'idx_to_csv', 'read
 
 # %% ../../nbs/data/00_formats.ipynb #77e2ccb4
 import gzip,math,os,struct,warnings,zlib
+from csv import reader
 from pathlib import Path
 
 import numpy as np
@@ -169,20 +170,46 @@ def idx_to_csv(
     return Path(out)
 
 # %% ../../nbs/data/00_formats.ipynb #54b4e581
+def _number_of(text):
+    "The number from 0 to 255 that a field holds, written as 7, 7.0 or \"7\"; None if it holds something else."
+    try: value = float(text)
+    except ValueError: return None
+    return int(value) if value in range(256) and text.isascii() and '_' not in text else None
+
+def _digit_of_line(line, n, where):
+    "The numbers of one line. ValueError says what in it is no number."
+    fields = next(reader([line.strip()]))
+    numbers = [_number_of(o) for o in fields]
+    if len(fields)!=n: raise ValueError(f'{where}: {len(fields)} columns, expected {n}: a label and {n-1} pixels')
+    if where.endswith(' line 1') and fields[0].strip() and set(numbers)=={None}:
+        raise ValueError(f'{where}: a header ({fields[0]!r}, …). Take that line out')
+    for column,number in enumerate(numbers, 1):
+        if number is None:
+            said = fields[column-1][:20]
+            raise ValueError(f'{where}, column {column}: {said!r} is not a whole number from 0 to 255')
+    return numbers
+
+def _read_lines(path, n):
+    "Rows of numbers, one line at a time; ValueError names the first line that isn't as it should be."
+    rows = []
+    with open(path, encoding='utf-8-sig', errors='replace') as f:
+        for i,line in enumerate(f, 1):
+            if line.strip(): rows.append(_digit_of_line(line, n, f'{path}, line {i}'))
+    if not rows: raise ValueError(f'{path} is empty')
+    return np.array(rows, np.uint8)
+
 def read_csv(
     path:Path, # text: one line a picture, its label and then its pixels, whole numbers from 0 to 255; no header
     shape:tuple[int,int]=(28,28), # height and width of a picture
 )->tuple[Tensor,Tensor]: # x uint8 [N,H,W], y int64 [N]
-    "Read what `idx_to_csv` writes; empty lines don't count. ValueError says what in the file can't be read, and where."
+    "Read what `idx_to_csv` writes; empty lines don't count. ValueError names the line that isn't as it should be."
     n = 1+math.prod(shape)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('error') # an empty file is one; to older versions of NumPy, 2.0 is, too
-            rows = np.loadtxt(path, np.uint8, comments=None, delimiter=',', ndmin=2, encoding='utf-8-sig')
-        if rows.shape[1]!=n: raise ValueError(f'{rows.shape[1]} columns')
-    except (ValueError,Warning) as e:
-        raise ValueError(f'{path} is no table of digits ({e}): each line needs {n} whole numbers from 0 to 255, a '
-                         'label and its pixels, without a header above them') from e
+            rows = np.loadtxt(path, np.uint8, comments=None, delimiter=',', ndmin=2, encoding='utf-8-sig', quotechar='"')
+        if rows.shape[1]!=n: raise ValueError('other columns')
+    except (ValueError,Warning): rows = _read_lines(path, n)
     rows = torch.from_numpy(rows)
     return rows[:,1:].reshape(-1, *shape).contiguous(),rows[:,0].long()
 

@@ -19,8 +19,8 @@ from digits_fastai.models import simple_net
 from digits_fastai.optimizer import Adam,SGD
 from digits_fastai.training.randomness import set_seed
 from digits_fastai.scale.processes import Distributed,Shares,all_sum,distributed,is_main,sync_norm
-from digits_fastai.training.stopping import SaveBest
-from digits_fastai.training.tracking import CSVLog
+from digits_fastai.training.stopping import SaveModelCallback
+from digits_fastai.training.tracking import CSVLogger
 import digits_fastai.training.lr_find # noqa: F401 it hangs methods on
 from scaling import free_port,ranks
 
@@ -56,7 +56,7 @@ def train(digits, model=partial(simple_net, n_out=2), cbs=(), epochs=2, dtype=to
     set_seed(seed)
     sets = [(x.to(dtype), y) for x,y in digits]
     cbs = [*cbs, *([many(timeout=timeout)] if 'RANK' in os.environ else [])]
-    learn = Learner(make(*sets, batch_size=bs), model().to(dtype), cross_entropy, opt, lr, accuracy, cbs)
+    learn = Learner(make(*sets, batch_size=bs), model().to(dtype), cross_entropy, opt, lr, metrics=accuracy, cbs=cbs)
     before(learn)
     learn.fit(epochs)
     state = torch.cat([o.flatten().to(dtype) for o in learn.model.state_dict().values()])
@@ -303,7 +303,7 @@ def test_reproducible_by_seed(digits):
 def prints_and_files(digits, folder):
     said = io.StringIO()
     with redirect_stdout(said):
-        cbs = [CSVLog(folder/'log.csv'), SaveBest(folder/'best'), Checkpoint(folder/'state')]
+        cbs = [CSVLogger(folder/'log.csv'), SaveModelCallback(fname=folder/'best'), Checkpoint(folder/'state')]
         class Chatty(Callback):
             def after_epoch(self): print('an epoch is over')
         learn = train(digits, cbs=[*cbs, Chatty()], epochs=3)
@@ -314,7 +314,7 @@ def test_only_the_first_prints_logs_and_saves(digits, tmp_path):
     few = [(x[:131], y[:131]) for x,y in digits]
     (said,w),*others = ranks(3, prints_and_files, few, tmp_path)
     assert said.count('an epoch is over')>=3 and 'valid_loss' in said
-    assert all(o=='' and torch.equal(v, w) for o,v in others) # SaveBest has loaded the best on all of them
+    assert all(o=='' and torch.equal(v, w) for o,v in others) # SaveModelCallback has loaded the best on all of them
     assert sorted(o.name for o in tmp_path.iterdir())==['best.safetensors','log.csv','state.safetensors']
     assert len((tmp_path/'log.csv').read_text().splitlines())==4
     best = load_file(tmp_path/'best.safetensors')
@@ -326,7 +326,8 @@ def run_or_go_on(digits, folder, fails=FailsAtBatch(), many=Distributed):
     file = folder/'state.safetensors'
     set_seed(3)
     dls = DataLoaders.from_tensors(*digits, batch_size=32)
-    learn = Learner(dls, dropping(), cross_entropy, Adam, .01, accuracy, [Checkpoint(file), fails, many(timeout=20)])
+    learn = Learner(dls, dropping(), cross_entropy, Adam, .01, metrics=accuracy,
+                    cbs=[Checkpoint(file), fails, many(timeout=20)])
     if file.exists(): learn.load(file)
     learn.fit(4, start_epoch=learn.done_epochs)
     return dict(weights=torch.cat([o.detach().flatten() for o in learn.model.parameters()]),
