@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['batch_events', 'events', 'cancellations', 'CancelStepException', 'CancelBackwardException', 'CancelBatchException',
            'CancelTrainException', 'CancelValidException', 'CancelEpochException', 'CancelFitException', 'Callback',
-           'TrainEvalCallback', 'Recorder', 'Table', 'ProgressCallback', 'GatherPredsCallback', 'blame',
+           'TrainEvalCallback', 'Recorder', 'ProgressTable', 'ProgressCallback', 'GatherPredsCallback', 'blame',
            'noting_interrupts']
 
 # %% ../nbs/07_events.ipynb #08e6d336
@@ -135,7 +135,7 @@ class Recorder(Callback):
 # %% ../nbs/07_events.ipynb #5a4dc649
 def _cells(row): return [f'{o:.6f}' if isinstance(o, float) else str(o) for o in row]
 
-class Table:
+class ProgressTable:
     "Prints rows under their names, aligned."
     def __call__(self, row):
         cells = _cells(row)

@@ -7,19 +7,20 @@ __all__ = ['FunctionModel', 'Learner']
 
 # %% ../nbs/08_learner.ipynb #b183c624
 from contextlib import ExitStack,contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING,Any
 
 import torch
 from fastcore.foundation import L
 from torch import Tensor,nn
 
-from .dataloaders import default_device,in_order,to_device
+from .dataloaders import default_device,device_of,in_order,to_device
 from .events import (CancelBackwardException,CancelBatchException,CancelEpochException,
     CancelFitException,CancelStepException,Callback,CancelTrainException,CancelValidException,GatherPredsCallback,
-    ProgressCallback,Recorder,Table,TrainEvalCallback,batch_events,blame,events,noting_interrupts)
+    ProgressCallback,ProgressTable,Recorder,TrainEvalCallback,batch_events,blame,events,noting_interrupts)
 from .losses import activation_of
 from .metrics import AvgMetric
-from .optimizer import SGD,groups_for,note_norms_and_biases,set_hyper
+from .optimizer import Adam,groups_for,note_norms_and_biases,set_hyper
 
 # %% ../nbs/08_learner.ipynb #34f80695
 class FunctionModel(nn.Module):
@@ -42,6 +43,15 @@ def _length(dl):
         raise TypeError(f'a {type(dl).__name__} does not say how many batches an epoch has, and the Learner must know: '
                         'tell a webdataset pipeline with .with_length(n)') from e
 
+# %% ../nbs/08_learner.ipynb #7f4cbd21
+def _loss_of_data(dls):
+    "The loss that the data asks for. ValueError if it asks for none. Source: fastai's Learner without `loss_func`."
+    for o in (dls, getattr(dls, 'train_ds', None)):
+        loss_func = getattr(o, 'loss_func', None)
+        if loss_func is not None: return loss_func
+    raise ValueError(f'no loss was given, and this {type(dls).__name__} has no loss_func of its own: '
+                     'Learner(dls, model, loss_func=nn.CrossEntropyLoss()) for classes, mnist_loss for a 3 or a 7')
+
 # %% ../nbs/08_learner.ipynb #f1aaed9b
 class Learner:
     "Data, model, loss and optimizer, and the loop that trains them. Source: `fastai.learner.Learner`."
@@ -50,30 +60,39 @@ class Learner:
     def __init__(self,
         dls, # training and validation data: ours, fastai's, or any with `.train` and `.valid`; each gives batches (x,y)
         model, # nn.Module, or a function of x if `params` is given; moved to the GPU if there is one
-        loss_func, # takes predictions and targets, gives a tensor []
-        opt_func=SGD, # takes (parameters, lr=…): ours, PyTorch's or fastai's optimizer
+        loss_func=None, # takes predictions and targets, gives a tensor []; the loaders' own if None
+        opt_func=Adam, # takes (parameters, lr=…): ours, PyTorch's or fastai's optimizer
         lr:float=1e-3, # learning rate, unless `fit` is given another
-        metrics=None, # function or functions of predictions and targets, each a mean over the batch
-        cbs=None, # callback or callbacks
-        params:list=None, # the parameters of a `model` that is a plain function
         splitter=None, # takes the model, gives its parameters in groups, a list of lists; one group if None
+        cbs=None, # callback or callbacks
+        metrics=None, # function or functions of predictions and targets, each a mean over the batch
+        path:Path=None, # where `save`, `load` and `export` work; the loaders' own if None
+        model_dir:Path='models', # the folder in `path` for `save` and `load`
         wd:float=None, # weight decay; the optimizer's own if None
         wd_bn_bias:bool=False, # let biases and norm layers decay, too?
         train_bn:bool=True, # train norm layers even where their group is frozen?
+        moms:tuple=(.95,.85,.95), # momentum at the beginning, in the middle and at the end of a one-cycle schedule
+        *,
+        params:list=None, # the parameters of a `model` that is a plain function
     ):
-        "TypeError if the model is no module and comes without `params`; ValueError if two metrics share a name."
+        "TypeError if the model is no module and comes without `params`; ValueError without a loss or if two metrics share a name."
         if not isinstance(model, nn.Module):
             if params is None:
                 raise TypeError('a model that is no nn.Module needs its parameters: Learner(…, params=[w,b])')
             model = FunctionModel(model, params)
-        self.dls,self.model,self.loss_func,self.opt_func,self.lr = dls,model.to(default_device()),loss_func,opt_func,lr
-        self.splitter,self.wd,self.wd_bn_bias,self.train_bn = splitter,wd,wd_bn_bias,train_bn
+        self.dls,self.model = dls,model.to(default_device())
+        self.loss_func = _loss_of_data(dls) if loss_func is None else loss_func
+        self.opt_func,self.lr,self.splitter = opt_func,lr,splitter
+        self.path = Path(getattr(dls, 'path', '.') if path is None else path)
+        self.model_dir = model_dir
+        self.wd,self.wd_bn_bias,self.train_bn = wd,wd_bn_bias,train_bn
+        self.moms = moms
         self.metrics = L(m if hasattr(m, 'accumulate') else AvgMetric(m) for m in L(metrics))
         names = [m.name for m in self.metrics]
         if len(set(names))<len(names):
             raise ValueError(f'metrics {names} were given: two have one name. Give one of them another __name__')
         self.opt,self.training,self.fitting,self.interrupted,self.n_epoch,self.start_epoch = None,False,False,False,1,0
-        self.cbs,self.logger = L(),Table()
+        self.cbs,self.logger = L(),ProgressTable()
         self.add_cbs([TrainEvalCallback(), Recorder(), ProgressCallback()]).add_cbs(cbs)('after_create')
 
     def __call__(self, event):
@@ -131,7 +150,7 @@ class Learner:
         with torch.no_grad(): self._walk(self.dls.valid, 'validate', CancelValidException)
 
     def _walk(self, dl, name, cancel):
-        self.dl,self.n_iter,self.device = dl,_length(dl),next(iter(self.model.parameters()), torch.zeros(())).device
+        self.dl,self.n_iter,self.device = dl,_length(dl),device_of(self.model)
         self._phase(name, self._all_batches, cancel)
 
     def _all_batches(self):
@@ -208,7 +227,7 @@ class Learner:
             raise ValueError(f'{name} does not say what turns outputs into probabilities: set its `activation`, '
                              f'for example {name}.activation = torch.sigmoid')
         self.model.eval()
-        device = next(iter(self.model.parameters()), torch.zeros(())).device
+        device = device_of(self.model)
         with torch.no_grad(): p = act(self.model(to_device(x[None], device)))[0].flatten().cpu()
         self.model.train(self.training)
         if len(p)==1: p = torch.cat([1-p, p])

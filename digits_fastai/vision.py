@@ -8,11 +8,15 @@ __all__ = ['resnet18_learner']
 # %% ../nbs/10_vision.ipynb #a802dfd0
 from pathlib import Path
 from pickle import UnpicklingError
+from types import SimpleNamespace
 
+import numpy as np
 import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
 
 from .download import DownloadError
-from .images import image_files,part_folder
+from .images import image_files,on_paper,open_picture,part_folder
 from .losses import accuracy
 
 # %% ../nbs/10_vision.ipynb #d2398872
@@ -20,6 +24,20 @@ def _part(path, name, usual):
     here = part_folder(path, name, usual)
     if not image_files(here): raise ValueError(f'{here} has no images in it: it needs a folder of them for each class')
     return here.name
+
+_accepted = Path|str|bytes|np.ndarray|Tensor|Image.Image # fastai reads from the annotation what may come
+
+def _coloured(picture:_accepted):
+    "fastai's picture in colour. A file is opened as all our readers do it: upright and on paper (chapter 01)."
+    from fastai.vision.core import PILImage
+    if isinstance(picture, (str,Path)): picture = on_paper(open_picture(picture)).convert('RGB')
+    return PILImage.create(picture)
+
+def _grey(picture:_accepted):
+    "The same in grey."
+    from fastai.vision.core import PILImageBW
+    if isinstance(picture, (str,Path)): picture = on_paper(open_picture(picture)).convert('L')
+    return PILImageBW.create(picture)
 
 def resnet18_learner(
     path:Path, # folder with a training and a validation folder, one folder a class in each
@@ -34,11 +52,12 @@ def resnet18_learner(
     **kwargs, # handed to fastai's `vision_learner`: opt_func, lr, wd, cbs, ps, …
 ): # a `fastai.learner.Learner`, not yet trained
     "fastai's resnet18 for a folder of images. FileNotFoundError, ValueError, DownloadError. Source: 'Going Deeper'."
-    from fastai.vision.all import ImageDataLoaders,PILImage,PILImageBW,resnet18,vision_learner
+    from fastai.vision.all import ImageDataLoaders,resnet18,vision_learner
     path = Path(path)
     train,valid = _part(path, train, ('train','training')),_part(path, valid, ('valid','testing'))
+    opener = SimpleNamespace(create=_grey if n_in==1 else _coloured)
     dls = ImageDataLoaders.from_folder(path, train=train, valid=valid, bs=batch_size, num_workers=num_workers,
-                                       img_cls=PILImageBW if n_in==1 else PILImage)
+                                       img_cls=opener)
     try: return vision_learner(dls, resnet18, pretrained=pretrained, loss_func=loss_func or F.cross_entropy, n_in=n_in,
                                metrics=accuracy if metrics is None else metrics, **kwargs)
     except (OSError,EOFError,RuntimeError,UnpicklingError) as e: # no network, a wrong or damaged file

@@ -27,13 +27,13 @@ def dls(): return DataLoaders(DataLoader(Dataset(x, y), 16), DataLoader(Dataset(
 @pytest.fixture
 def learn(dls):
     torch.manual_seed(0)
-    with Learner(dls, nn.Linear(4,1), mnist_loss, metrics=batch_accuracy, lr=.1).no_logging() as learn: yield learn
+    with Learner(dls, nn.Linear(4,1), mnist_loss, opt_func=SGD, metrics=batch_accuracy, lr=.1).no_logging() as learn: yield learn
 
 def two_classes(dl=None, **kwargs):
     torch.manual_seed(0)
     labels = y[:,0].long()
     dls = DataLoaders(dl or DataLoader(Dataset(x, labels), 16), DataLoader(Dataset(x[:21], labels[:21]), 8), **kwargs)
-    return Learner(dls, nn.Linear(4,2), nn.CrossEntropyLoss(), metrics=accuracy, lr=.1)
+    return Learner(dls, nn.Linear(4,2), nn.CrossEntropyLoss(), opt_func=SGD, metrics=accuracy, lr=.1)
 
 def weights(learn): return torch.cat([p.detach().flatten().clone() for p in learn.model.parameters()])
 
@@ -84,7 +84,7 @@ def test_a_validation_in_mid_fit_cleans_up_after_itself_only(learn):
 
 def test_an_exception_between_backward_and_step_leaves_no_gradients(learn, dls):
     torch.manual_seed(0)
-    other = Learner(dls, nn.Linear(4,1), mnist_loss, lr=.1)
+    other = Learner(dls, nn.Linear(4,1), mnist_loss, opt_func=SGD, lr=.1)
     with pytest.raises(KeyError): learn.fit(1, cbs=Boom('after_backward'))
     with other.no_logging(): other.fit(1)
     learn.fit(1)
@@ -164,7 +164,7 @@ def test_a_fit_in_a_thread_needs_no_signals(learn):
 # Devices, groups, going on
 
 def test_a_model_on_two_devices_is_refused_before_anything_happens(dls):
-    learn = Learner(dls, nn.Sequential(nn.Linear(4,3), nn.Linear(3,1)), mnist_loss)
+    learn = Learner(dls, nn.Sequential(nn.Linear(4,3), nn.Linear(3,1)), mnist_loss, opt_func=SGD)
     learn.model[1].to('meta')
     with pytest.raises(ValueError, match='lie on cpu, meta.*move both to one device'): learn.fit(1)
     learn = two_classes()
@@ -227,7 +227,7 @@ reaches = {CancelBatchException: in_batch, CancelTrainException: ['before_train'
 @pytest.mark.parametrize('cancel,at', [(cancel,at) for cancel,ats in reaches.items() for at in ats])
 def test_whatever_is_called_off_first_thing_the_fit_ends_in_order(dls, cancel, at):
     "Before anything has happened nothing has been recorded; nobody may trip over that."
-    learn = Learner(dls, nn.Linear(4,1), mnist_loss)
+    learn = Learner(dls, nn.Linear(4,1), mnist_loss, opt_func=SGD)
     learn.fit(2, .1, cbs=Boom(at, cancel)) # prints its table, too
     assert not learn.fitting
     if cancel is not CancelFitException: assert len(learn.recorder.values[-1])==2
@@ -235,7 +235,7 @@ def test_whatever_is_called_off_first_thing_the_fit_ends_in_order(dls, cancel, a
 def test_bars_and_table_survive_an_exception(dls, monkeypatch, capsys):
     "Where there are bars, they draw the table as well; after a fit that broke off, one without bars prints it again."
     monkeypatch.setattr(sys.stdout, 'isatty', lambda: True, raising=False)
-    learn = Learner(dls, nn.Linear(4,1), mnist_loss)
+    learn = Learner(dls, nn.Linear(4,1), mnist_loss, opt_func=SGD)
     with pytest.raises(KeyError): learn.fit(1, cbs=Boom('after_epoch'))
     learn.fit(1)
     capsys.readouterr()
@@ -246,7 +246,7 @@ def test_bars_and_table_survive_an_exception(dls, monkeypatch, capsys):
 @pytest.mark.parametrize('at', ['after_batch','after_train','after_validate','after_epoch'])
 def test_bars_and_table_survive_a_validation_in_mid_fit(dls, monkeypatch, capsys, at):
     monkeypatch.setattr(sys.stdout, 'isatty', lambda: True, raising=False)
-    learn = Learner(dls, nn.Linear(4,1), mnist_loss, metrics=batch_accuracy)
+    learn = Learner(dls, nn.Linear(4,1), mnist_loss, opt_func=SGD, metrics=batch_accuracy)
     learn.fit(3, cbs=Asks(at))
     rows = [o.split() for o in capsys.readouterr().out.replace('\r', '\n').splitlines()]
     assert [o[0] for o in rows if len(o)==5] == ['epoch','0','1','2']
@@ -311,7 +311,7 @@ def test_predicting_in_the_middle_of_a_fit_leaves_the_model_in_training_mode(dls
                 self.learn.predict(x[0])
                 self.modes += (self.model.training,)
     predicts = Predicts()
-    learn = Learner(dls, nn.Sequential(nn.Dropout(.5), nn.Linear(4,1)), mnist_loss, cbs=predicts)
+    learn = Learner(dls, nn.Sequential(nn.Dropout(.5), nn.Linear(4,1)), mnist_loss, opt_func=SGD, cbs=predicts)
     with learn.no_logging(): learn.fit(1)
     assert predicts.modes and all(predicts.modes)
 
@@ -320,7 +320,7 @@ def test_a_callback_may_not_hide_what_the_learner_has(learn):
 
 def test_loaders_need_only_be_called_train_and_valid(dls):
     from types import SimpleNamespace
-    learn = Learner(SimpleNamespace(train=dls.train, valid=dls.valid), nn.Linear(4,1), mnist_loss)
+    learn = Learner(SimpleNamespace(train=dls.train, valid=dls.valid), nn.Linear(4,1), mnist_loss, opt_func=SGD)
     with learn.no_logging(): learn.fit(1)
     assert len(learn.validate())==1 and len(learn.get_preds()[0])==21
 
@@ -391,7 +391,7 @@ def test_predict_with_several_outputs_and_names():
         assert torch.allclose(probs, p[i], atol=1e-6) and label==['three','seven'][index]
 
 def test_predict_does_not_guess_what_makes_probabilities(dls):
-    learn = Learner(dls, nn.Linear(4,1), mse)
+    learn = Learner(dls, nn.Linear(4,1), mse, opt_func=SGD)
     with pytest.raises(ValueError, match='activation'): learn.predict(x[0])
     p,_ = learn.get_preds()
     assert torch.allclose(p, learn.model(x[:21]))
@@ -433,7 +433,7 @@ def test_an_empty_validation_set_gives_no_figures(learn):
     assert train_loss>0 and rest==[None,None]
 
 def test_the_table_is_printed_even_when_a_figure_is_missing(dls, capsys):
-    learn = Learner(DataLoaders(dls.train, DataLoader(Dataset(x[:0], y[:0]), 16)), nn.Linear(4,1), mnist_loss)
+    learn = Learner(DataLoaders(dls.train, DataLoader(Dataset(x[:0], y[:0]), 16)), nn.Linear(4,1), mnist_loss, opt_func=SGD)
     learn.fit(1)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()==['epoch','train_loss','valid_loss','time'] and len(lines)==2 and '\r' not in ''.join(lines)
@@ -456,7 +456,7 @@ def test_two_inputs_are_both_handed_to_the_model():
             self.a = nn.Linear(4,1)
         def forward(self, x, z): return self.a(x)+z
     batches = [(x,x[:,:1],y)]
-    learn = Learner(DataLoaders(batches, batches), Sum(), mnist_loss)
+    learn = Learner(DataLoaders(batches, batches), Sum(), mnist_loss, opt_func=SGD)
     with learn.no_logging(): learn.fit(1, .1)
     assert len(learn.recorder.values)==1
 
@@ -466,7 +466,7 @@ def test_two_inputs_are_both_handed_to_the_model():
 def test_a_model_without_parameters_can_be_measured_but_not_trained(dls):
     class First(nn.Module):
         def forward(self, x): return x[:,:1]
-    learn = Learner(dls, First(), mnist_loss, metrics=batch_accuracy)
+    learn = Learner(dls, First(), mnist_loss, opt_func=SGD, metrics=batch_accuracy)
     assert learn.validate()[1]==1. and learn.get_preds()[0].shape==(21,1)
     with pytest.raises(ValueError, match='no parameter that requires a gradient'): learn.fit(1)
     assert not learn.fitting
@@ -475,7 +475,7 @@ def test_frozen_parameters_stay(dls):
     model = nn.Sequential(nn.Linear(4,3), nn.ReLU(), nn.Linear(3,1))
     model[0].requires_grad_(False)
     before = [p.detach().clone() for p in model.parameters()]
-    with Learner(dls, model, mnist_loss).no_logging() as learn: learn.fit(2, .5)
+    with Learner(dls, model, mnist_loss, opt_func=SGD).no_logging() as learn: learn.fit(2, .5)
     same = [torch.equal(a, b) for a,b in zip(before, model.parameters())]
     assert same==[True,True,False,False]
 
@@ -514,10 +514,11 @@ from torch import nn
 from digits_fastai.dataloaders import DataLoader,DataLoaders,Dataset
 from digits_fastai.learner import Learner
 from digits_fastai.losses import mnist_loss
+from digits_fastai.optimizer import SGD
 if not torch.cuda.is_available(): raise SystemExit('no GPU')
 x = torch.randn(50,4)
 dls = DataLoaders(*(DataLoader(Dataset(x, (x[:,:1]>0).float()), 16) for _ in range(2)))
-learn = Learner(dls, nn.Linear(4,1), mnist_loss)
+learn = Learner(dls, nn.Linear(4,1), mnist_loss, opt_func=SGD)
 with learn.no_logging(): learn.fit(3, 1.)
 p,t = learn.get_preds()
 print(*(o.device.type for o in (next(learn.model.parameters()), p, t, learn.predict(x[0])[2])))

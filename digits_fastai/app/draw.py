@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image,ImageOps
 from scipy import ndimage
 from torch import Tensor,nn
 
 from ..baseline import mean_digits
 from ..download import cache_folder,digits_path
-from ..images import image_files,load_folder,part_folder
+from ..images import image_files,load_folder,on_paper,part_folder
 from ..nets.predict import Reader,export_reader,load_reader
 from ..training.randomness import no_random
 from ..nets.recipes import fit_recipe,recipe_learner,recipes
@@ -64,14 +64,8 @@ def to_grey(
     image, # a PIL image, or an array or tensor [H,W], [1,H,W], [H,W,3] or [H,W,4]; bytes, or float in [0,1]
 )->np.ndarray: # 0 is black, 255 is white, float32, [H,W]
     "Any picture becomes grey; what is transparent becomes paper. ValueError if it is none."
-    im = _in_8_bits(_as_image(image))
-    if not im.has_transparency_data: return np.asarray(im.convert('L'), np.float32)
-    grey,alpha = im.convert('RGBA').convert('LA').split()
-    grey = np.asarray(grey, np.float32)
-    alpha = np.asarray(alpha, np.float32)/255
-    ink_is_dark = (grey*alpha).sum()<128*alpha.sum()
-    paper = 255 if ink_is_dark else 0
-    return grey*alpha + paper*(1-alpha)
+    im = on_paper(_in_8_bits(_as_image(image)))
+    return np.asarray(im.convert('L'), np.float32)
 
 # %% ../../nbs/app/00_draw.ipynb #ed66c04a
 def _rim(grey): return np.concatenate([grey[0], grey[-1], grey[:,0], grey[:,-1]])
@@ -333,9 +327,6 @@ def quick_readers(
 # %% ../../nbs/app/00_draw.ipynb #b62d1583
 most_pixels = 50_000_000 # that are unpacked
 most_of_a_jpeg = 150_000_000 # of which a part is unpacked
-_turns = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_270, 8: Image.Transpose.ROTATE_90,
-          2: Image.Transpose.FLIP_LEFT_RIGHT, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-          5: Image.Transpose.TRANSPOSE, 7: Image.Transpose.TRANSVERSE} # what EXIF calls by a number
 _heif = (b'ftypheic',b'ftypheix',b'ftyphevc',b'ftypheim',b'ftypmif1',b'ftypmsf1')
 
 def _kinds():
@@ -385,11 +376,9 @@ def read_drawing(
         try:
             im.draft('L', (side,side)) # a JPEG is decoded smaller, in grey
             im.load()
-            turn = _turns.get(im.getexif().get(0x0112))
-            im = _shrink(im, side)
+            return _shrink(ImageOps.exif_transpose(im), side)
         except Exception as e: # a broken file makes Pillow raise nearly anything
             raise ValueError(f'it is a broken picture: {e}') from e
-    return im if turn is None else im.transpose(turn)
 
 # %% ../../nbs/app/00_draw.ipynb #5c0a11b7
 def _only_digit(file):
