@@ -212,7 +212,7 @@ def test_a_file_in_the_way_is_an_error_in_a_sentence(served):
 
 def test_any_loopback_address_is_this_machine(readers, tmp_path):
     with page(tmp_path, f'model={str(readers["linear"].folder)!r}, port=0, host="127.0.0.2"') as p:
-        assert p.url.startswith('http://127.0.0.2:') and p.ask('/health')[0]==200 and not 'encrypted' in ' '.join(p.seen)
+        assert p.url.startswith('http://127.0.0.2:') and p.ask('/health')[0]==200 and 'encrypted' not in ' '.join(p.seen)
         assert p.ask('/health', Host='evil.example')[0]==400
 
 def network_page(readers, tmp_path, more=''):
