@@ -18,7 +18,7 @@ import digits_fastai
 from ..files.atomic import write_whole
 from ..dataloaders import DataLoaders
 from ..training.randomness import no_random,set_seed
-from ..training.tracking import CSVLog,run_config
+from ..training.tracking import CSVLogger,run_config
 
 # %% ../../nbs/nets/04_experiments.ipynb #44a1575c
 def _figures(res):
@@ -170,7 +170,7 @@ def code_version()->dict: # commit (None without git), changed (anything uncommi
                 digits_fastai=digits_fastai.__version__)
 
 # %% ../../nbs/nets/04_experiments.ipynb #af1b1951
-class Experiment(CSVLog):
+class Experiment(CSVLogger):
     "Keeps a run in a folder: its curve in `history.csv`; settings, code version, figures, how it ended in `run.json`."
     def __init__(self,
         folder:Path, # where to, one folder a run; made if it isn't there
