@@ -379,11 +379,12 @@ def draw(
     port:Port=None, # port; the first free one from 8000 on if not given
     collect:Path=None, # keep drawings that you put right in this folder
     browser:bool=False, # open the page in a browser
+    open:bool=False, # with another --host: let everybody there in, without a code in the address
 ):
     "Draw a digit in the browser, and watch all models read it. Ctrl-C ends it."
     for folder in model: _load_reader(folder)
     from digits_fastai.app.page import draw as serve
-    serve(list(model) or None, host, port, collect, browser, typer.echo)
+    serve(list(model) or None, host, port, collect, browser, typer.echo, open)
 
 @command(app, 'digits evaluate drawings', 'digits evaluate drawings --model model --json')
 def evaluate(

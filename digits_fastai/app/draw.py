@@ -314,8 +314,11 @@ def quick_readers(
     folder = folder or cache_folder('models')/'digits_fastai'/path.name
     readers = {}
     for name in names:
-        try: readers[name] = load_reader(folder/name)
-        except (OSError,ValueError): # it is not there, or damaged
+        try:
+            readers[name] = load_reader(folder/name)
+            is_whole = readers[name].limits is not None # an older version's does not know what it doesn't know
+        except (OSError,ValueError): is_whole = False # it is not there, or damaged
+        if not is_whole:
             data = ten_digits(path)
             say(f'training {name} on {len(data.x):,} digits, once …')
             readers[name] = load_reader(train_quick(name, data, folder/name))

@@ -1,5 +1,5 @@
 "What is drawn is prepared as MNIST was; what comes as bytes is a picture or an error; the page's models are kept."
-import io,re,shutil,struct,tempfile,zlib
+import io,json,re,shutil,struct,tempfile,zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from digits_fastai.app.draw import (
     centre_mass,crop_ink,evaluate,fit_box,prepare,prepare_sheet,quick_readers,read_drawing,redraw,to_grey,to_ink)
 from digits_fastai.download import standin_path
 from digits_fastai.images import load_folder,part_folder
+from digits_fastai.nets.predict import load_reader,scribbles
 from conftest import python,run
 from drawn import as_png,drawn,full_path,hands,home_with_models
 
@@ -132,6 +133,51 @@ def test_all_hands_are_read(readers):
     x = torch.stack([prepare(drawn(d, h)) for h in hands for d in range(10)])
     right = readers['convnet'](x).argmax(1)==torch.arange(10).repeat(len(hands))
     assert right.float().mean()>=.9, [(list(hands)[i//10], i%10) for i in (~right).nonzero()[:,0].tolist()]
+
+def letters():
+    "Capitals that are no digits in disguise, as O, I, S and Z are."
+    import matplotlib
+    from PIL import ImageDraw,ImageFont
+    font = ImageFont.truetype(f'{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans-Bold.ttf', 200)
+    for letter in 'ABEFHKMNPRWX':
+        im = Image.new('L', (280,280), 255)
+        ImageDraw.Draw(im).text((40,20), letter, fill=0, font=font)
+        yield prepare(im)
+
+@pytest.mark.parametrize('name', ['linear','convnet'])
+def test_dots_scribbles_and_letters_are_unlike_every_digit_and_digits_are_answered(name, readers, test_set, mnist):
+    unlike = readers[name].unlike
+    assert unlike(test_set[0]).float().mean()<=.05
+    assert unlike(scribbles(100, seed=5)).float().mean()>.7
+    assert unlike(torch.stack(list(letters()))).float().mean()>.6
+    for width in (16,26,40): assert unlike(prepare(dot(width))).all()
+    drawings = torch.stack([prepare(drawn(d, h)) for h in hands for d in range(10)])
+    assert unlike(drawings).float().mean()<=.1
+
+def dot(width):
+    from PIL import ImageDraw
+    im = Image.new('L', (280,280), 255)
+    ImageDraw.Draw(im).ellipse([100,100,100+width,100+width], fill=0)
+    return im
+
+def test_scribbles_are_prepared_as_mnist_is_and_the_same_for_the_same_seed():
+    x = scribbles(30, seed=2)
+    assert (x==scribbles(30, seed=2)).all() and (x!=scribbles(30, seed=3)).any() and x.dtype==torch.uint8
+    mass = x.float().sum((1,2))
+    for d in (2,1):
+        centre = (x.float().sum(d)*torch.arange(28.)).sum(1)/mass
+        assert ((centre-14).abs()<1).all()
+
+def test_limits_come_back_from_json_and_what_is_no_limit_is_refused(readers, full, tmp_path):
+    folder = tmp_path/'copy'
+    shutil.copytree(readers['linear'].folder, folder)
+    x = torch.rand(9, 28, 28)
+    assert torch.equal(load_reader(folder).likeness(x), readers['linear'].likeness(x))
+    assert json.loads(json.dumps(readers['linear'].predict(x)))==readers['linear'].predict(x)
+    for odd in ({}, 3, {'likeness': {}}, {'likeness': readers['linear'].info['unlike']['likeness'], 'most_distance': []}):
+        info = json.loads((folder/'model.json').read_text())
+        (folder/'model.json').write_text(json.dumps({**info, 'unlike': odd}))
+        with pytest.raises(ValueError, match='nobody understands'): load_reader(folder)
 
 def test_a_damaged_model_in_the_cache_is_trained_anew_and_the_dice_are_left_alone(full, tmp_path):
     said = []
