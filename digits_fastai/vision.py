@@ -21,13 +21,10 @@ from .losses import accuracy
 
 # %% ../nbs/10_vision.ipynb #d2398872
 def _part(path, name, usual):
-    "The name of a folder that has images in it."
-    folder = part_folder(path, name, usual)
-    if not image_files(folder):
-        raise ValueError(f'{folder} has no images in it: it needs a folder of them for each class')
-    return folder.name
+    here = part_folder(path, name, usual)
+    if not image_files(here): raise ValueError(f'{here} has no images in it: it needs a folder of them for each class')
+    return here.name
 
-# %% ../nbs/10_vision.ipynb #d2398873
 _accepted = Path|str|bytes|np.ndarray|Tensor|Image.Image # fastai reads from the annotation what may come
 
 def _coloured(picture:_accepted):
