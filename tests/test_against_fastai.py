@@ -248,7 +248,7 @@ def same_steps(w, tmp):
         a,b,c = (torch.randn(s).requires_grad_() for s in ((3,2),(2,),(4,)))
         opt,seen = make([[a],[b],[c]] if groups else iter([a,b,c])),[]
         for i in range(n):
-            if i==3: opt.set_hyper('lr', lr) if isinstance(lr, slice) and hasattr(opt, 'hypers') else w.set_opt_lr(opt, lr)
+            if i==3: opt.set_hyper('lr', lr) if isinstance(lr, slice) and hasattr(opt, 'set_hyper') else w.set_opt_lr(opt, lr)
             if i==4 and mom: w.set_hyper(opt, 'mom', mom)
             (x@a+b).pow(2).mean().backward()
             opt.step()

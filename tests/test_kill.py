@@ -41,7 +41,10 @@ def digest(folder): return hashlib.md5(repr(sorted(read(folder).items())).encode
 '''
 more_imports = imports + '''
 import numpy as np,sklearn.datasets,sklearn.model_selection,torch,PIL.PngImagePlugin
+from digits_fastai import images
 from digits_fastai.images import load_folder
+
+images._settled = -1 # what was made a moment ago is kept, too
 
 def loaded(path, **kwargs):
     x,y,names = load_folder(path, **kwargs)
