@@ -366,8 +366,8 @@ class BackwardByHand(Callback):
 
     def _prepare(self):
         self._give_back()
-        self.loss_func = self.learn.loss_func
-        self.net,self.gradient = NetByHand(self.model),loss_gradient(self.loss_func)
+        self.known_loss = self.learn.loss_func
+        self.net,self.gradient = NetByHand(self.model),loss_gradient(self.known_loss)
         self.alone = not any(getattr(cb, event, None) for cb in self.learn.cbs if cb is not self for event in self.between)
 
     def _give_back(self):
@@ -386,7 +386,7 @@ def _forward(self:BackwardByHand, x):
 @patch
 def before_backward(self:BackwardByHand):
     learn = self.learn
-    if learn.loss_func is not self.loss_func:
+    if learn.loss_func is not self.known_loss:
         raise ValueError('the loss was replaced in the middle of a fit: leave BackwardByHand away')
     if self.alone:
         if learn.pred is not self.out: raise ValueError('the predictions are not those of the last forward pass')

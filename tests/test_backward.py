@@ -283,7 +283,9 @@ def test_the_events_are_those_of_a_cancelled_backward_pass():
     assert [o for o in ours.events.seen if o!='after_cancel_backward']==[o for o in theirs.events.seen if o!='before_backward']
 
 class Ends(Callback):
-    def __init__(self, event, e): setattr(self, event, self.end); self.e = e
+    def __init__(self, event, e):
+        setattr(self, event, self.end)
+        self.e = e
     def end(self):
         if self.training: raise self.e
 
