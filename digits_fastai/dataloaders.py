@@ -135,6 +135,13 @@ class DataLoader:
         self._note_steps(steps)
         self.sampler = None if self.steps else BatchSampler(self.n, self.bs, shuffle, drop_last, generator)
 
+    def _note_steps(self, given):
+        ds = self.dataset
+        if given or not (hasattr(ds, '__len__') and hasattr(ds, '__getitem__')):
+            raise TypeError(f"a {type(ds).__name__} can't be walked through: it has no len() or no [i]")
+        self.n = len(ds)
+        self.steps,self._given_steps = set(),{}
+
     batch_size = property(lambda self: self.bs)
     def __len__(self): return self._length() if self.sampler is None else len(self.sampler)
 
@@ -462,8 +469,9 @@ def _by_steps(self:DataLoader):
     for b in batches: yield self.after_batch(b if self.device is None else to_device(b, self.device))
     self.after_iter()
 
-@patch
-def __getattr__(self:DataLoader, name):
+def _of_dataset(self, name):
     "What a loader doesn't have, its dataset may."
-    if name.startswith('_') or 'dataset' not in vars(self) or self.dataset is None: raise AttributeError(name)
+    if name.startswith('_') or vars(self).get('dataset') is None: raise AttributeError(name)
     return getattr(self.dataset, name)
+
+DataLoader.__getattr__ = _of_dataset
