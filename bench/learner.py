@@ -8,6 +8,7 @@ from torch import nn
 from digits_fastai.dataloaders import DataLoaders
 from digits_fastai.learner import Learner
 from digits_fastai.losses import accuracy,batch_accuracy,cross_entropy,mnist_loss
+from digits_fastai.optimizer import SGD
 from .data import ten_digits,threes_and_sevens
 from .measure import growth,peak,row,take_turns
 
@@ -27,7 +28,7 @@ def book_accuracy(xb, yb): return ((xb.sigmoid()>.5)==yb).float().mean()
 def book_accuracy10(xb, yb): return (xb.argmax(dim=1)==yb).float().mean()
 
 def ours(data, model, lr, loss_func, metric, epochs):
-    learn = Learner(DataLoaders.from_tensors(*data, batch_size=bs), model, loss_func, lr=lr, metrics=metric)
+    learn = Learner(DataLoaders.from_tensors(*data, batch_size=bs), model, loss_func, opt_func=SGD, lr=lr, metrics=metric)
     def run():
         with learn.no_bar(), learn.no_logging(): learn.fit(epochs)
     return run

@@ -30,6 +30,7 @@ from .training.stopping import *
 from .training.tracking import *
 from .training.interpretation import *
 from .training.inspection import *
+import digits_fastai.training.as_fastai # no names: what it adds hangs on the Learner
 
 # %% ../nbs/12_all.ipynb #a11c0de2
 from .nets.convolutions import conv_net # the star hands it on
@@ -41,11 +42,11 @@ from digits_fastai.grading.check import (
 
 # %% ../nbs/12_all.ipynb #a11c0de4
 _not_for_the_star = """
-    cache_folder path_stats verify download standin_path image_files part_folder
-    BatchSampler in_order
+    cache_folder path_stats verify download standin_path image_files on_paper part_folder
+    by_position BatchSampler device_of in_order
     Optimizer norm_layers per_group groups_for get_hyper set_hyper opt_lr set_opt_lr is_norm note_norms_and_biases
     loss_function activation_of
-    batch_events events cancellations Table blame noting_interrupts
+    HasCallbacks Callbacks TrainingLoop Evaluator batch_events events cancellations ProgressTable blame noting_interrupts
     all_rungs quick_rungs Digits TwoDigits two_digits guess pixel_similarity linear_by_hand linear_learner
     simple_net_learner resnet18_one_cycle climb Recipe
     random_states set_random_states shapes_agree as_it_was

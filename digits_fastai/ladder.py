@@ -46,6 +46,7 @@ class Digits:
         valid = self.valid_x.view(-1, *shape),self.valid_y
         return DataLoaders.from_tensors(train, valid, batch_size=batch_size, vocab=self.vocab, path=self.path)
 
+# %% ../nbs/11_ladder.ipynb #f946d551
 class TwoDigits(Digits):
     "Two classes: 1 for the first of them and 0 for the second, labels [N,1]. Rungs are measured on the validation set."
     n_out = 1
@@ -59,6 +60,7 @@ class TwoDigits(Digits):
         "What the last validation has found."
         return learn.recorder.values[-1][2]
 
+# %% ../nbs/11_ladder.ipynb #f946d552
 def two_digits(
     path:Path, # a folder with `train` (or `training`) and `valid` (or `testing`), each with a folder for each class
     classes:tuple=None, # the two classes to use, as (2,9); all that are there if None
@@ -71,9 +73,9 @@ def two_digits(
     if len(names)!=2 or names!=others:
         raise ValueError(f'{path} has the classes {names} to train on and {others} to validate on: '
                          'this ladder is for two. Choose them with classes=(2,9)')
-    x,vx = (o.flatten(1).float()/255 for o in (x,vx))
-    y,vy = (1-o[:,None] for o in (y,vy))
-    return TwoDigits(Path(path), x, y, vx, vy, names)
+    x = x.flatten(1).float()/255
+    vx = vx.flatten(1).float()/255
+    return TwoDigits(Path(path), x, 1-y[:,None], vx, 1-vy[:,None], names)
 
 # %% ../nbs/11_ladder.ipynb #ea2844fc
 def guess(
@@ -221,6 +223,7 @@ def climb(
         if on_row: on_row(rows[-1])
     return pd.DataFrame(rows).astype(dict(book=float))
 
+# %% ../nbs/11_ladder.ipynb #09653f61
 def ladder(
     path:Path, # a folder with `train` (or `training`) and `valid` (or `testing`), each with a folder for each class
     rungs:list=None, # names of the rungs to climb, in order; all if None
@@ -230,9 +233,9 @@ def ladder(
 ): # a DataFrame: rung, accuracy on the validation set, epochs, seconds, the book's accuracy for 3s and 7s
     "Climb from guessing to resnet18. ValueError for an unknown rung, or other than two classes."
     data = two_digits(path, classes)
-    ours = all_rungs
-    if data.classes!=['3','7']: ours = {name: (rung,None) for name,(rung,_) in all_rungs.items()}
-    return climb(ours, data, rungs, seed, on_row)
+    its_rungs = all_rungs
+    if data.classes!=['3','7']: its_rungs = {name: (rung,None) for name,(rung,_) in all_rungs.items()}
+    return climb(its_rungs, data, rungs, seed, on_row)
 
 # %% ../nbs/11_ladder.ipynb #1de7b44e
 def plot_ladder(

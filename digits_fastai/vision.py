@@ -39,6 +39,7 @@ def _grey(picture:_accepted):
     if isinstance(picture, (str,Path)): picture = on_paper(open_picture(picture)).convert('L')
     return PILImageBW.create(picture)
 
+# %% ../nbs/10_vision.ipynb #d2398871
 def resnet18_learner(
     path:Path, # folder with a training and a validation folder, one folder a class in each
     pretrained:bool=False, # begin with the weights that were learned on ImageNet? downloaded once, 45 MB
@@ -54,22 +55,29 @@ def resnet18_learner(
     "fastai's resnet18 for a folder of images. FileNotFoundError, ValueError, DownloadError. Source: 'Going Deeper'."
     from fastai.vision.all import ImageDataLoaders,resnet18,vision_learner
     path = Path(path)
-    train,valid = _part(path, train, ('train','training')),_part(path, valid, ('valid','testing'))
+    train = _part(path, train, ('train','training'))
+    valid = _part(path, valid, ('valid','testing'))
+    if loss_func is None: loss_func = F.cross_entropy
+    if metrics is None: metrics = accuracy
     opener = SimpleNamespace(create=_grey if n_in==1 else _coloured)
     dls = ImageDataLoaders.from_folder(path, train=train, valid=valid, bs=batch_size, num_workers=num_workers,
                                        img_cls=opener)
-    try: return vision_learner(dls, resnet18, pretrained=pretrained, loss_func=loss_func or F.cross_entropy, n_in=n_in,
-                               metrics=accuracy if metrics is None else metrics, **kwargs)
+    try:
+        return vision_learner(dls, resnet18, pretrained=pretrained, loss_func=loss_func, metrics=metrics,
+                              n_in=n_in, **kwargs)
     except (OSError,EOFError,RuntimeError,UnpicklingError) as e: # no network, a wrong or damaged file
         if not pretrained: raise
         raise DownloadError(_by_hand(e)) from e
 
 # %% ../nbs/10_vision.ipynb #8c8197bf
 def _by_hand(e):
+    "Why the weights did not come, and how to get them."
     import torch
     from torchvision.models import ResNet18_Weights
-    url,folder = ResNet18_Weights.DEFAULT.url,Path(torch.hub.get_dir())/'checkpoints'
+    url = ResNet18_Weights.DEFAULT.url
+    folder = Path(torch.hub.get_dir())/'checkpoints'
     why = str(getattr(e, 'reason', e)).split('\n')[0]
-    there = 'remove the file, which is damaged, and' if (folder/url.split('/')[-1]).exists() else 'or'
-    return (f'the ImageNet weights could not be had: {why}. Ways out: use pretrained=False; {there} fetch {url} by '
-            f'hand and put it into {folder}')
+    damaged = (folder/url.split('/')[-1]).exists()
+    first = 'remove the file, which is damaged, and' if damaged else 'or'
+    return (f'the ImageNet weights could not be had: {why}. Ways out: use pretrained=False; '
+            f'{first} fetch {url} by hand and put it into {folder}')

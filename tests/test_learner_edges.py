@@ -1,5 +1,6 @@
 "What a notebook does not show of the Learner: interruptions, odd loaders, odd models, other people's optimizers."
-import functools,os,signal,sys,threading
+import functools,math,os,signal,sys,threading,warnings
+from functools import partial
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from digits_fastai.events import (
     Recorder)
 from digits_fastai.learner import Learner
 from digits_fastai.losses import accuracy,batch_accuracy,mnist_loss,mse
+from digits_fastai.metrics import AvgMetric
 from digits_fastai.optimizer import SGD,BasicOptim
 
 g = torch.Generator().manual_seed(0)
@@ -27,13 +29,13 @@ def dls(): return DataLoaders(DataLoader(Dataset(x, y), 16), DataLoader(Dataset(
 @pytest.fixture
 def learn(dls):
     torch.manual_seed(0)
-    with Learner(dls, nn.Linear(4,1), mnist_loss, metrics=batch_accuracy, lr=.1).no_logging() as learn: yield learn
+    with Learner(dls, nn.Linear(4,1), mnist_loss, opt_func=SGD, metrics=batch_accuracy, lr=.1).no_logging() as learn: yield learn
 
 def two_classes(dl=None, **kwargs):
     torch.manual_seed(0)
     labels = y[:,0].long()
     dls = DataLoaders(dl or DataLoader(Dataset(x, labels), 16), DataLoader(Dataset(x[:21], labels[:21]), 8), **kwargs)
-    return Learner(dls, nn.Linear(4,2), nn.CrossEntropyLoss(), metrics=accuracy, lr=.1)
+    return Learner(dls, nn.Linear(4,2), nn.CrossEntropyLoss(), opt_func=SGD, metrics=accuracy, lr=.1)
 
 def weights(learn): return torch.cat([p.detach().flatten().clone() for p in learn.model.parameters()])
 
@@ -84,7 +86,7 @@ def test_a_validation_in_mid_fit_cleans_up_after_itself_only(learn):
 
 def test_an_exception_between_backward_and_step_leaves_no_gradients(learn, dls):
     torch.manual_seed(0)
-    other = Learner(dls, nn.Linear(4,1), mnist_loss, lr=.1)
+    other = Learner(dls, nn.Linear(4,1), mnist_loss, opt_func=SGD, lr=.1)
     with pytest.raises(KeyError): learn.fit(1, cbs=Boom('after_backward'))
     with other.no_logging(): other.fit(1)
     learn.fit(1)
@@ -164,7 +166,7 @@ def test_a_fit_in_a_thread_needs_no_signals(learn):
 # Devices, groups, going on
 
 def test_a_model_on_two_devices_is_refused_before_anything_happens(dls):
-    learn = Learner(dls, nn.Sequential(nn.Linear(4,3), nn.Linear(3,1)), mnist_loss)
+    learn = Learner(dls, nn.Sequential(nn.Linear(4,3), nn.Linear(3,1)), mnist_loss, opt_func=SGD)
     learn.model[1].to('meta')
     with pytest.raises(ValueError, match='lie on cpu, meta.*move both to one device'): learn.fit(1)
     learn = two_classes()
@@ -227,7 +229,7 @@ reaches = {CancelBatchException: in_batch, CancelTrainException: ['before_train'
 @pytest.mark.parametrize('cancel,at', [(cancel,at) for cancel,ats in reaches.items() for at in ats])
 def test_whatever_is_called_off_first_thing_the_fit_ends_in_order(dls, cancel, at):
     "Before anything has happened nothing has been recorded; nobody may trip over that."
-    learn = Learner(dls, nn.Linear(4,1), mnist_loss)
+    learn = Learner(dls, nn.Linear(4,1), mnist_loss, opt_func=SGD)
     learn.fit(2, .1, cbs=Boom(at, cancel)) # prints its table, too
     assert not learn.fitting
     if cancel is not CancelFitException: assert len(learn.recorder.values[-1])==2
@@ -235,7 +237,7 @@ def test_whatever_is_called_off_first_thing_the_fit_ends_in_order(dls, cancel, a
 def test_bars_and_table_survive_an_exception(dls, monkeypatch, capsys):
     "Where there are bars, they draw the table as well; after a fit that broke off, one without bars prints it again."
     monkeypatch.setattr(sys.stdout, 'isatty', lambda: True, raising=False)
-    learn = Learner(dls, nn.Linear(4,1), mnist_loss)
+    learn = Learner(dls, nn.Linear(4,1), mnist_loss, opt_func=SGD)
     with pytest.raises(KeyError): learn.fit(1, cbs=Boom('after_epoch'))
     learn.fit(1)
     capsys.readouterr()
@@ -246,7 +248,7 @@ def test_bars_and_table_survive_an_exception(dls, monkeypatch, capsys):
 @pytest.mark.parametrize('at', ['after_batch','after_train','after_validate','after_epoch'])
 def test_bars_and_table_survive_a_validation_in_mid_fit(dls, monkeypatch, capsys, at):
     monkeypatch.setattr(sys.stdout, 'isatty', lambda: True, raising=False)
-    learn = Learner(dls, nn.Linear(4,1), mnist_loss, metrics=batch_accuracy)
+    learn = Learner(dls, nn.Linear(4,1), mnist_loss, opt_func=SGD, metrics=batch_accuracy)
     learn.fit(3, cbs=Asks(at))
     rows = [o.split() for o in capsys.readouterr().out.replace('\r', '\n').splitlines()]
     assert [o[0] for o in rows if len(o)==5] == ['epoch','0','1','2']
@@ -311,7 +313,7 @@ def test_predicting_in_the_middle_of_a_fit_leaves_the_model_in_training_mode(dls
                 self.learn.predict(x[0])
                 self.modes += (self.model.training,)
     predicts = Predicts()
-    learn = Learner(dls, nn.Sequential(nn.Dropout(.5), nn.Linear(4,1)), mnist_loss, cbs=predicts)
+    learn = Learner(dls, nn.Sequential(nn.Dropout(.5), nn.Linear(4,1)), mnist_loss, opt_func=SGD, cbs=predicts)
     with learn.no_logging(): learn.fit(1)
     assert predicts.modes and all(predicts.modes)
 
@@ -320,7 +322,7 @@ def test_a_callback_may_not_hide_what_the_learner_has(learn):
 
 def test_loaders_need_only_be_called_train_and_valid(dls):
     from types import SimpleNamespace
-    learn = Learner(SimpleNamespace(train=dls.train, valid=dls.valid), nn.Linear(4,1), mnist_loss)
+    learn = Learner(SimpleNamespace(train=dls.train, valid=dls.valid), nn.Linear(4,1), mnist_loss, opt_func=SGD)
     with learn.no_logging(): learn.fit(1)
     assert len(learn.validate())==1 and len(learn.get_preds()[0])==21
 
@@ -391,7 +393,7 @@ def test_predict_with_several_outputs_and_names():
         assert torch.allclose(probs, p[i], atol=1e-6) and label==['three','seven'][index]
 
 def test_predict_does_not_guess_what_makes_probabilities(dls):
-    learn = Learner(dls, nn.Linear(4,1), mse)
+    learn = Learner(dls, nn.Linear(4,1), mse, opt_func=SGD)
     with pytest.raises(ValueError, match='activation'): learn.predict(x[0])
     p,_ = learn.get_preds()
     assert torch.allclose(p, learn.model(x[:21]))
@@ -433,7 +435,7 @@ def test_an_empty_validation_set_gives_no_figures(learn):
     assert train_loss>0 and rest==[None,None]
 
 def test_the_table_is_printed_even_when_a_figure_is_missing(dls, capsys):
-    learn = Learner(DataLoaders(dls.train, DataLoader(Dataset(x[:0], y[:0]), 16)), nn.Linear(4,1), mnist_loss)
+    learn = Learner(DataLoaders(dls.train, DataLoader(Dataset(x[:0], y[:0]), 16)), nn.Linear(4,1), mnist_loss, opt_func=SGD)
     learn.fit(1)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()==['epoch','train_loss','valid_loss','time'] and len(lines)==2 and '\r' not in ''.join(lines)
@@ -456,7 +458,7 @@ def test_two_inputs_are_both_handed_to_the_model():
             self.a = nn.Linear(4,1)
         def forward(self, x, z): return self.a(x)+z
     batches = [(x,x[:,:1],y)]
-    learn = Learner(DataLoaders(batches, batches), Sum(), mnist_loss)
+    learn = Learner(DataLoaders(batches, batches), Sum(), mnist_loss, opt_func=SGD)
     with learn.no_logging(): learn.fit(1, .1)
     assert len(learn.recorder.values)==1
 
@@ -466,7 +468,7 @@ def test_two_inputs_are_both_handed_to_the_model():
 def test_a_model_without_parameters_can_be_measured_but_not_trained(dls):
     class First(nn.Module):
         def forward(self, x): return x[:,:1]
-    learn = Learner(dls, First(), mnist_loss, metrics=batch_accuracy)
+    learn = Learner(dls, First(), mnist_loss, opt_func=SGD, metrics=batch_accuracy)
     assert learn.validate()[1]==1. and learn.get_preds()[0].shape==(21,1)
     with pytest.raises(ValueError, match='no parameter that requires a gradient'): learn.fit(1)
     assert not learn.fitting
@@ -475,7 +477,7 @@ def test_frozen_parameters_stay(dls):
     model = nn.Sequential(nn.Linear(4,3), nn.ReLU(), nn.Linear(3,1))
     model[0].requires_grad_(False)
     before = [p.detach().clone() for p in model.parameters()]
-    with Learner(dls, model, mnist_loss).no_logging() as learn: learn.fit(2, .5)
+    with Learner(dls, model, mnist_loss, opt_func=SGD).no_logging() as learn: learn.fit(2, .5)
     same = [torch.equal(a, b) for a,b in zip(before, model.parameters())]
     assert same==[True,True,False,False]
 
@@ -514,10 +516,11 @@ from torch import nn
 from digits_fastai.dataloaders import DataLoader,DataLoaders,Dataset
 from digits_fastai.learner import Learner
 from digits_fastai.losses import mnist_loss
+from digits_fastai.optimizer import SGD
 if not torch.cuda.is_available(): raise SystemExit('no GPU')
 x = torch.randn(50,4)
 dls = DataLoaders(*(DataLoader(Dataset(x, (x[:,:1]>0).float()), 16) for _ in range(2)))
-learn = Learner(dls, nn.Linear(4,1), mnist_loss)
+learn = Learner(dls, nn.Linear(4,1), mnist_loss, opt_func=SGD)
 with learn.no_logging(): learn.fit(3, 1.)
 p,t = learn.get_preds()
 print(*(o.device.type for o in (next(learn.model.parameters()), p, t, learn.predict(x[0])[2])))
@@ -525,3 +528,184 @@ print(*(o.device.type for o in (next(learn.model.parameters()), p, t, learn.pred
     res = run(python, '-c', look, cwd=tmp_path, ok=False, CUDA_VISIBLE_DEVICES=visible_gpus)
     if 'no GPU' in res.stderr: pytest.skip('there is no GPU here')
     assert res.stdout.split()==['cuda','cpu','cpu','cpu'], res.stderr
+
+
+# What could mean a wrong answer in silence
+
+def classes_learner(model=None, **kwargs):
+    torch.manual_seed(0)
+    xs,ys = torch.randn(40,9),torch.arange(40)%3
+    dls = DataLoaders(DataLoader(Dataset(xs, ys), 8), DataLoader(Dataset(xs, ys), 8), vocab=['a','b','c'])
+    learn = Learner(dls, model or nn.Linear(9,3), nn.CrossEntropyLoss(), **kwargs)
+    learn.logger = lambda row: None
+    return learn
+
+def test_predict_takes_one_item_and_refuses_a_batch():
+    learn = classes_learner()
+    item = torch.randn(9)
+    label,i,p = learn.predict(item)
+    assert label=='abc'[i] and p.sum().isclose(torch.tensor(1.)) and len(p)==3
+    for several in (item[None], torch.stack([item, item])):
+        with pytest.raises(ValueError, match='one input without a batch axis'): learn.predict(several)
+
+def test_a_flattening_model_takes_a_picture_with_or_without_its_channel():
+    learn = classes_learner(nn.Sequential(nn.Flatten(), nn.Linear(9,3)))
+    item = torch.randn(3,3)
+    assert torch.equal(learn.predict(item)[2], learn.predict(item[None])[2])
+
+def test_predict_takes_pictures_and_their_files(tmp_path):
+    from PIL import Image
+    learn = classes_learner()
+    array = (torch.arange(9).view(3,3)*25).to(torch.uint8)
+    picture = Image.fromarray(array.numpy())
+    picture.save(tmp_path/'a.png')
+    want = learn.predict(array.flatten().float()/255)[2]
+    for given in (picture, tmp_path/'a.png', str(tmp_path/'a.png')): assert torch.equal(learn.predict(given)[2], want)
+    with pytest.raises(ValueError, match='5×3 pixels'): learn.predict(Image.new('L', (3,5)))
+
+def test_predict_gives_colour_models_the_grey_in_each_channel(tmp_path):
+    from PIL import Image
+    xs = torch.rand(12,3,4,4)
+    dls = DataLoaders(DataLoader(Dataset(xs, torch.arange(12)%2), 4), DataLoader(Dataset(xs, torch.arange(12)%2), 4))
+    learn = Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(48,2)), nn.CrossEntropyLoss())
+    picture = Image.new('L', (4,4), 51)
+    assert torch.equal(learn.predict(picture)[2], learn.predict(torch.full((3,4,4), .2))[2])
+
+def test_predict_refuses_a_model_of_several_outputs():
+    class Pair(nn.Linear):
+        def forward(self, x): return super().forward(x),x
+    with pytest.raises(ValueError, match='gives a tuple'): classes_learner(Pair(9,3)).predict(torch.randn(9))
+
+def test_predict_takes_a_tuple_for_a_model_of_several_inputs():
+    class Sum(nn.Linear):
+        def forward(self, a, b): return super().forward(a+b)
+    learn = classes_learner(Sum(9,3))
+    a,b = torch.randn(2,9)
+    assert torch.equal(learn.predict((a,b))[2], learn.predict((a+b, torch.zeros(9)))[2])
+
+def test_predictions_of_a_model_that_gives_a_tuple_come_as_a_tuple():
+    class Pair(nn.Linear):
+        def forward(self, x): return super().forward(x),x[:,:1]
+    learn = classes_learner(Pair(9,3))
+    learn.loss_func = lambda preds, targs: nn.functional.cross_entropy(preds[0], targs)
+    learn.fit(1)
+    (first,second),targs = learn.get_preds()
+    assert first.shape==(40,3) and second.shape==(40,1) and targs.shape==(40,)
+
+@pytest.mark.parametrize('n,lr,wd', [(-1,None,None), (1,math.nan,None), (1,math.inf,None), (1,-.1,None), (1,[.1,math.nan],None),
+                                     (1,slice(.1,math.nan),None), (1,None,math.nan), (1,None,-1.)])
+def test_a_fit_that_makes_no_sense_is_refused_and_changes_nothing(n, lr, wd):
+    learn = classes_learner()
+    before = learn.model.weight.detach().clone()
+    with pytest.raises(ValueError, match='was given'): learn.fit(n, lr, wd)
+    assert torch.equal(learn.model.weight, before) and learn.opt is None
+
+def test_a_rate_of_the_learner_that_is_no_number_is_refused():
+    with pytest.raises(ValueError, match='lr=nan'): classes_learner(lr=math.nan).fit(1)
+
+def test_decay_is_refused_by_an_optimizer_that_has_none():
+    with pytest.raises(ValueError, match='no weight decay'): classes_learner(opt_func=BasicOptim, wd=.1).fit(1)
+    classes_learner(opt_func=BasicOptim, wd=0.).fit(1)
+
+def test_a_layer_put_in_the_place_of_another_is_trained():
+    learn = classes_learner(nn.Sequential(nn.Linear(9,4), nn.ReLU(), nn.Linear(4,3)))
+    learn.fit(1)
+    old = learn.opt
+    learn.model[2] = nn.Linear(4,3)
+    before = learn.model[2].weight.detach().clone()
+    with pytest.warns(UserWarning, match='a new optimizer is made'): learn.fit(1)
+    assert learn.opt is not old and not torch.equal(before, learn.model[2].weight)
+
+def test_a_parameter_thawed_by_hand_is_trained():
+    model = nn.Sequential(nn.Linear(9,4), nn.ReLU(), nn.Linear(4,3))
+    model[0].requires_grad_(False)
+    learn = classes_learner(model)
+    learn.fit(1)
+    model[0].requires_grad_(True)
+    before = model[0].weight.detach().clone()
+    with pytest.warns(UserWarning, match='thawed by hand'): learn.fit(1)
+    assert not torch.equal(before, model[0].weight)
+
+def test_the_same_layers_keep_their_optimizer():
+    learn = classes_learner()
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        learn.fit(1)
+        old = learn.opt
+        learn.fit(1)
+    assert learn.opt is old
+
+def test_one_callback_listens_to_one_learner():
+    class Counts(Callback):
+        n = 0
+        def after_step(self): self.n += 1
+    cbs = [Counts()]
+    a = classes_learner(cbs=cbs)
+    with pytest.raises(ValueError, match='listens to another Learner'): classes_learner(cbs=cbs)
+    a.remove_cbs(cbs)
+    b = classes_learner(cbs=cbs)
+    b.fit(1)
+    assert b.counts.n==len(b.dls.train)
+    other = classes_learner()
+    for learn in (a, other): learn.fit(1, cbs=Counts) # a class: each has one of its own
+
+@pytest.mark.parametrize('name', 'xb yb pred loss loss_grad epoch iter training dl opt model train_iter pct_train n_epoch'.split())
+def test_a_callback_that_hides_what_the_learner_has_warns(name):
+    cb = type('Hides', (Callback,), {'before_batch': lambda self: setattr(self, name, 0)})()
+    with pytest.warns(UserWarning, match=f'self.learn.{name} = … changes the Learner'): classes_learner(cbs=cb).fit(1)
+
+def test_a_callback_may_have_names_of_its_own():
+    class Own(Callback):
+        def before_fit(self): self.seen,self._hidden,self.run_valid = [],0,False
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        classes_learner(cbs=Own).fit(1)
+
+def test_what_a_metric_refuses_is_refused_at_the_first_batch():
+    learn = classes_learner(metrics=batch_accuracy) # of one output, not of three
+    seen = []
+    with pytest.raises(ValueError): learn.fit(3, cbs=Callback(after_step=lambda self: seen.append(1)))
+    assert len(seen)<=1
+
+def test_a_metric_may_be_a_class_and_be_changed():
+    class Ones(AvgMetric):
+        def __init__(self): super().__init__(lambda p, t: 1.)
+        name = 'ones'
+    learn = classes_learner(metrics=Ones)
+    learn.fit(1)
+    assert learn.recorder.values[-1][-1]==1
+    learn.metrics = []
+    learn.fit(1)
+    assert learn.recorder.metric_names==['epoch','train_loss','valid_loss','time']
+
+def test_no_validation_set_is_no_error():
+    learn = classes_learner()
+    learn.dls.valid = []
+    learn.fit(2)
+    assert len(learn.recorder.values)==2
+    with pytest.raises(ValueError, match='no batches to predict'): learn.get_preds()
+
+def test_the_loaders_loss_is_taken_or_missed():
+    learn = classes_learner()
+    with pytest.raises(ValueError, match='no loss was given'): Learner(learn.dls, nn.Linear(9,3))
+    learn.dls.train_ds.loss_func = nn.functional.cross_entropy
+    assert Learner(learn.dls, nn.Linear(9,3)).loss_func is nn.functional.cross_entropy
+
+def test_the_rate_of_a_partial_is_the_learners():
+    learn = classes_learner(opt_func=partial(SGD, lr=.25))
+    learn.fit(1)
+    assert learn.lr==.25 and set(learn.recorder.lrs)=={.25}
+
+def test_a_function_is_a_callback_for_one_event():
+    seen = []
+    classes_learner().fit(1, cbs=Callback(after_epoch=lambda self: seen.append(self.epoch)))
+    assert seen==[0]
+    with pytest.raises(TypeError, match='no event after_epochs'): Callback(after_epochs=print)
+
+def test_losses_of_items_have_the_mean_that_validate_gives():
+    for loss_func in (nn.CrossEntropyLoss(), nn.functional.cross_entropy, lambda p, t: nn.functional.cross_entropy(p, t)):
+        learn = classes_learner()
+        learn.loss_func = loss_func
+        *_,losses = learn.get_preds(with_loss=True)
+        assert losses.shape==(40,) and losses.mean().item()==pytest.approx(learn.validate()[0], abs=1e-6)
+        assert learn.loss_func is loss_func and getattr(loss_func, 'reduction', 'mean')=='mean'

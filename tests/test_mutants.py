@@ -145,7 +145,7 @@ mutants = [Mutant(*o) for o in [
     ('wd_bn_bias is overlooked', 'optimizer', same_decay,
      'for p in [] if wd_bn_bias else [*norms', 'for p in [] if False else [*norms'),
     ("the Learner's decay is overlooked", 'learner', same_decay,
-     '(wd := self.wd if wd is None else wd)', '(wd := wd)'),
+     'wd = self.wd if wd is None else wd', 'pass'),
     ('memory is lost', 'optimizer', same_steps,
      'self.state[p], group)', '{}, group)'),
     ('the adapter keeps the first rate', 'optimizer', same_in_fastai,
@@ -263,7 +263,7 @@ mutants = [Mutant(*o) for o in [
     ('run=False is overlooked', 'learner', same_listening,
      'not cb.run or', 'False or'),
     ('run=False forever', 'learner', same_listening,
-     "for cb in self.cbs if event=='after_fit' else []: cb.run = True", 'pass'),
+     "if event=='after_fit': for cb in self.cbs: cb.run = True", 'pass'),
     ('run_valid is overlooked', 'learner', same_listening,
      '(cb.run_train if self.training else cb.run_valid)', '(cb.run_train or not self.training)'),
     ('epochs are counted from 1', 'learner', same_listening,
@@ -307,4 +307,4 @@ def test_a_world_is_made_of_fresh_modules_and_leaves_no_trace():
     import digits_fastai.learner as real
     w = world()
     assert w.Learner is not real.Learner and sys.modules['digits_fastai.learner'] is real
-    assert w.modules['learner'].SGD is w.SGD
+    assert w.modules['learner'].Adam is w.Adam

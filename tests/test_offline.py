@@ -82,10 +82,11 @@ from digits_fastai.download import digits_path
 from digits_fastai.dataloaders import DataLoaders
 from digits_fastai.learner import Learner
 from digits_fastai.losses import accuracy
+from digits_fastai.optimizer import SGD
 import torch
 torch.manual_seed(0)
 dls = DataLoaders.from_folder(digits_path(), flatten=True)
-learn = Learner(dls, torch.nn.Linear(784,2), torch.nn.CrossEntropyLoss(), metrics=accuracy)
+learn = Learner(dls, torch.nn.Linear(784,2), torch.nn.CrossEntropyLoss(), opt_func=SGD, metrics=accuracy)
 with learn.no_logging(): learn.fit(5, lr=.1)
 print(learn.recorder.values[-1][-1])
 '''

@@ -7,8 +7,8 @@ __all__ = ['forms', 'read_idx', 'write_idx', 'mnist_arrays', 'idx_to_csv', 'read
            'convert_folder']
 
 # %% ../../nbs/data/00_formats.ipynb #77e2ccb4
-import codecs,gzip,io,math,os,struct,zlib
-from contextlib import suppress
+import gzip,math,os,struct,warnings,zlib
+from csv import reader
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from ..images import image_files,load_folder
 # %% ../../nbs/data/00_formats.ipynb #8cde59b5
 _types = {0x08: 'u1', 0x09: 'i1', 0x0B: 'i2', 0x0C: 'i4', 0x0D: 'f4', 0x0E: 'f8'} # the format's, in NumPy's words
 _beginnings = {b'\x1f\x8b': 'gzipped twice', b'<': 'a web page', b'\x89PNG': 'a PNG picture', b'PK': 'a zip archive',
-               b'\x93NUM': 'a NumPy file', b'\x00\x00\x00\x08': 'written in 32-bit words of the wrong order'}
+               b'\x93NUM': 'a NumPy file'}
 
 def _no_idx(path, magic):
     "What to say about a file that begins with these bytes."
@@ -170,36 +170,47 @@ def idx_to_csv(
     return Path(out)
 
 # %% ../../nbs/data/00_formats.ipynb #54b4e581
-def _read_lines(lines, n, path):
+def _number_of(text):
+    "The number from 0 to 255 that a field holds, written as 7, 7.0 or \"7\"; None if it holds something else."
+    try: value = float(text)
+    except ValueError: return None
+    return int(value) if value in range(256) and text.isascii() and '_' not in text else None
+
+def _digit_of_line(line, n, where):
+    "The numbers of one line. ValueError says what in it is no number."
+    fields = next(reader([line.strip()]))
+    numbers = [_number_of(o) for o in fields]
+    if len(fields)!=n: raise ValueError(f'{where}: {len(fields)} columns, expected {n}: a label and {n-1} pixels')
+    if where.endswith(' line 1') and fields[0].strip() and set(numbers)=={None}:
+        raise ValueError(f'{where}: a header ({fields[0]!r}, …). Take that line out')
+    for column,number in enumerate(numbers, 1):
+        if number is None:
+            said = fields[column-1][:20]
+            raise ValueError(f'{where}, column {column}: {said!r} is not a whole number from 0 to 255')
+    return numbers
+
+def _read_lines(path, n):
     "Rows of numbers, one line at a time; ValueError names the first line that isn't as it should be."
     rows = []
-    for i,line in enumerate(lines, 1):
-        where,fields = f'{path}, line {i}',line.split(b',')
-        if i==1 and not fields[0].strip().isdigit() and len(fields)==n:
-            raise ValueError(f'{where}: a header ({fields[0].decode(errors="replace")!r}, …). Take that line out')
-        if len(fields)!=n: raise ValueError(f'{where}: {len(fields)} columns, expected {n}: a label and {n-1} pixels')
-        for j,o in enumerate(fields, 1):
-            if not o.strip().isdigit() or len(o)>99 or int(o)>255:
-                said = o[:20].decode(errors='replace')
-                raise ValueError(f'{where}, column {j}: {said!r} is not a whole number from 0 to 255')
-        rows.append([int(o) for o in fields])
+    with open(path, encoding='utf-8-sig', errors='replace') as f:
+        for i,line in enumerate(f, 1):
+            if line.strip(): rows.append(_digit_of_line(line, n, f'{path}, line {i}'))
+    if not rows: raise ValueError(f'{path} is empty')
     return np.array(rows, np.uint8)
 
 def read_csv(
     path:Path, # text: one line a picture, its label and then its pixels, whole numbers from 0 to 255; no header
     shape:tuple[int,int]=(28,28), # height and width of a picture
 )->tuple[Tensor,Tensor]: # x uint8 [N,H,W], y int64 [N]
-    "Read what `idx_to_csv` writes. ValueError names the line that isn't as it should be."
-    import pandas as pd
+    "Read what `idx_to_csv` writes; empty lines don't count. ValueError names the line that isn't as it should be."
     n = 1+math.prod(shape)
-    text = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8) # some programs begin with that mark
-    if not text: raise ValueError(f'{path} is empty')
-    rows = None
-    if not text.translate(None, delete=b'0123456789, \r\n'):
-        with suppress(ValueError,OverflowError):
-            rows = pd.read_csv(io.BytesIO(text), header=None, dtype=np.uint8, skip_blank_lines=False).to_numpy()
-    if rows is None or rows.shape[1]!=n: rows = _read_lines(text.splitlines(), n, path)
-    rows = torch.from_numpy(np.ascontiguousarray(rows))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('error') # an empty file is one; to older versions of NumPy, 2.0 is, too
+            rows = np.loadtxt(path, np.uint8, comments=None, delimiter=',', ndmin=2, encoding='utf-8-sig', quotechar='"')
+        if rows.shape[1]!=n: raise ValueError('other columns')
+    except (ValueError,Warning): rows = _read_lines(path, n)
+    rows = torch.from_numpy(rows)
     return rows[:,1:].reshape(-1, *shape).contiguous(),rows[:,0].long()
 
 # %% ../../nbs/data/00_formats.ipynb #35365982
@@ -232,11 +243,10 @@ def digit_arrays(
     "Pictures with their digits as labels. ValueError if a folder is named after no digit; FileNotFoundError."
     path = Path(path)
     parts = {part: path/name for name,part in _part_names.items() if (path/name).is_dir()} or {'all': path}
-    arrays = {part: _digits_of(folder) for part,folder in parts.items()}
     if (path/'training').is_dir() and all(o.stem.isdecimal() for o in image_files(path/'training')):
         train_x,train_y,test_x,test_y = mnist_arrays(path)
         return {'train': (train_x,train_y), 'test': (test_x,test_y)}
-    return arrays
+    return {part: _digits_of(folder) for part,folder in parts.items()}
 
 def convert_folder(
     path:Path, # a folder of digits, as `digit_arrays` takes it

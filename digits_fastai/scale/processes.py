@@ -19,7 +19,7 @@ from ..nets.convolutions import BatchNorm
 from ..dataloaders import DataLoader
 from ..events import Callback,ProgressCallback
 from ..training.randomness import random_states,set_random_states,set_seed
-from ..training.tracking import CSVLog,WandB
+from ..training.tracking import CSVLogger,WandbCallback
 
 # %% ../../nbs/scale/00_processes.ipynb #6ec59b41
 class Shares:
@@ -184,7 +184,7 @@ class Distributed(Callback):
         nowhere = exits.enter_context(open(os.devnull, 'w'))
         exits.enter_context(redirect_stdout(nowhere))
         for cb in self.cbs:
-            if isinstance(cb, (ProgressCallback,CSVLog,WandB)): cb.run = False
+            if isinstance(cb, (ProgressCallback,CSVLogger,WandbCallback)): cb.run = False
 
     def _sync(self, model, exits):
         norms = BatchNorm,nn.BatchNorm1d,nn.BatchNorm2d,nn.BatchNorm3d # nn.SyncBatchNorm does it itself

@@ -17,11 +17,12 @@ from fastcore.foundation import L
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from ..dataloaders import to_device
+from ..dataloaders import device_of,to_device
 from ..files.atomic import write_whole
 from ..events import Callback
 from ..learner import Learner
 from ..optimizer import set_hyper
+from .callbacks import RealFitCallback,folder_of
 from .randomness import random_states,set_random_states
 from .weights import read_tensors
 
@@ -60,6 +61,15 @@ def _write(file, state):
     text = json.dumps({k: _encode(v, k, tensors) for k,v in state.items()})
     write_whole(file, to_bytes(tensors, {'digits_fastai': text, 'sha256': _checksum(text, tensors)}))
 
+def _check_position(state):
+    "ValueError if epochs, batches and rows don't go together: a fit would begin at an epoch that never was."
+    epoch,n_epoch,train_iter = (state['position'][k] for k in ('epoch','n_epoch','train_iter'))
+    rows = len(state['recorder'].get('values', []))
+    done = state['recorder'].get('done', 0)
+    counts = epoch,n_epoch,train_iter,done
+    if not all(type(o) is int and o>=0 for o in counts) or max(epoch, done)>n_epoch or done>rows:
+        raise ValueError(f'it says epoch {epoch} of {n_epoch}, batch {train_iter}, {done} epochs done, with {rows} rows')
+
 def _read(file):
     tensors,texts = read_tensors(file)
     if 'digits_fastai' not in texts: raise ValueError(f'{file} holds tensors, but learn.save did not write it')
@@ -69,6 +79,7 @@ def _read(file):
     try:
         state = {k: _decode(v, tensors) for k,v in json.loads(text).items()}
         if state['format']!=1: raise ValueError(f'format {state["format"]}')
+        if 'opt' in state: _check_position(state)
     except (AttributeError,KeyError,RecursionError,TypeError,ValueError) as e:
         raise ValueError(f'{file} is not what this digits_fastai saves: {e!r}') from None
     return state
@@ -159,7 +170,7 @@ def _restore_optimizer(learn, saved, device):
 def _restore(learn, state, strict=True, with_record=True):
     learn.model.load_state_dict(state['model'], strict)
     if 'opt' not in state: return
-    device = next(iter(learn.model.parameters()), torch.zeros(())).device
+    device = device_of(learn.model)
     _restore_optimizer(learn, state['opt'], device)
     if not with_record: return
     record = dict(state['recorder'])
@@ -170,29 +181,32 @@ def _restore(learn, state, strict=True, with_record=True):
     set_random_states(state['dice'], learn.dls)
 
 # %% ../../nbs/training/05_checkpoints.ipynb #8e9df2fe
-def _with_suffix(file):
-    file = Path(file)
-    return file if file.suffix else file.with_name(f'{file.name}.safetensors')
+def _place(learn, file):
+    "Where a file of that name lies, as fastai has it: below `path/model_dir`, unless the name is a whole path."
+    folder = folder_of(learn)/getattr(learn, 'model_dir', 'models')
+    name = str(file)
+    return folder/(name if name.endswith('.safetensors') else f'{name}.safetensors')
 
 @patch
 def save(self:Learner,
-    file:Path, # where to; `.safetensors` is added if it has no suffix, folders are made
+    file:Path, # name of the file below `path/model_dir`, or a whole path; `.safetensors` is added, folders are made
     with_opt:bool=True, # optimizer, record, schedule position and random states, too, or the weights only?
 )->Path: # the file
     "Keep everything that training needs to go on; the file is the old or the new one, never half. TypeError, OSError."
-    file = _with_suffix(file)
+    file = _place(self, file)
     _write(file, _state(self, with_opt))
     return file
 
 @patch
 def load(self:Learner,
-    file:Path, # what `save` wrote; `.safetensors` is added if it has no suffix
+    file:Path, # what `save` was given
+    device=None, # not used, and there for fastai's sake: all goes to where the model is
     with_opt:bool=True, # everything, as it was then, or the weights only?
     strict:bool=True, # must file and model have the same names?
     record:bool=True, # the record, the position and the random states, too, or only weights and optimizer?
 )->Learner: # itself
     "Be where the file was saved. ValueError, with what is wrong, and the Learner stays as it was. FileNotFoundError."
-    file = _with_suffix(file)
+    file = _place(self, file)
     state = _read(file)
     if not with_opt: state = {'model': state.get('model')}
     elif 'opt' not in state:
@@ -214,7 +228,7 @@ def done_epochs(self:Learner)->int: # what `fit(…, start_epoch=…)` should be
     return getattr(self.recorder, 'done', 0)
 
 # %% ../../nbs/training/05_checkpoints.ipynb #6f2eac72
-class Checkpoint(Callback):
+class Checkpoint(RealFitCallback):
     "Saves everything after an epoch, so that a training that is killed can go on: `learn.load(file)`."
     order = 90
     def __init__(self,
@@ -224,12 +238,9 @@ class Checkpoint(Callback):
         self.file = file
         self.every = every
 
-    @property
-    def on(self): return self.fitting and not hasattr(self, 'lr_finder') # not while somebody measures or tries out
-
     def after_epoch(self):
         done = self.learn.done_epochs
-        if self.on and (done%self.every==0 or done==self.n_epoch): self.learn.save(self.file)
+        if done%self.every==0 or done==self.n_epoch: self.learn.save(self.file)
 
     def after_cancel_fit(self): # a callback has ended the fit together with the epoch
-        if self.on and self.recorder.done==self.epoch+1: self.learn.save(self.file)
+        if self.recorder.done==self.epoch+1: self.learn.save(self.file)

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 
 import torch
 from fastcore.basics import patch
+from fastcore.foundation import L
 from torch import Tensor,nn
 
-from ..dataloaders import in_order,to_device
+from ..dataloaders import device_of,in_order,to_device
 from ..events import Callback,batch_events
 from ..learner import Learner
 from .randomness import no_random
@@ -155,7 +156,7 @@ def summary(self:Learner)->Summary: # a table that prints itself, with `rows`, `
         b = next(iter(in_order(self.dls.train)), None)
     if b is None: raise ValueError('the training loader has no batches: there is nothing to send through the model')
     b = b if isinstance(b, (tuple,list)) else (b,)
-    device = next(iter(self.model.parameters()), torch.zeros(())).device
+    device = device_of(self.model)
     res = Summary(self.model, *to_device(tuple(b[:getattr(self.dls, 'n_inp', max(1, len(b)-1))]), device))
     loss,opt = (getattr(o, 'func', o) for o in (self.loss_func, self.opt_func)) # of a partial
     loss,opt = (getattr(o, '__name__', type(o).__name__) for o in (loss,opt))
@@ -175,7 +176,7 @@ class ActivationStats(Callback):
 
     def before_fit(self):
         if not self.fitting: return
-        self.stats,self.hooks = [],None
+        self.stats,self.hooks = L(),None
         self.watched = self.modules or [m for m in layers(self.model) if list(m.parameters())]
         self.on_exit.callback(self._remove)
 

@@ -183,11 +183,12 @@ def freeze_to(self:Learner,
         raise ValueError(f'freeze_to({n}) was asked for, the groups are 0 to {len(groups)-1}')
     norms = {p for m in self.model.modules() if self.train_bn and is_norm(m) for p in m.parameters()}
     state = getattr(self.opt, 'state', {})
-    for i,p in ((i,p) for i,g in enumerate(groups) for p in g):
-        notes = {k: state[p][k] for k in ('do_wd','force_train') if k in state.get(p, {})}
-        if p in state: state[p] = notes
-        p.requires_grad_(i>=n%len(groups) or p in norms or notes.get('force_train', False))
-        p.grad = None # a gradient of zero would still let a frozen weight decay
+    for i,group in enumerate(groups):
+        for p in group:
+            notes = {k: state[p][k] for k in ('do_wd','force_train') if k in state.get(p, {})}
+            if p in state: state[p] = notes
+            p.requires_grad_(i>=n%len(groups) or p in norms or notes.get('force_train', False))
+            p.grad = None # a gradient of zero would still let a frozen weight decay
     if hasattr(self.opt, 'clear_state'): self.opt.clear_state() # fastai's may remember more
 
 @patch

@@ -17,7 +17,7 @@ from safetensors.torch import load as from_bytes, save as to_bytes
 
 import digits_fastai
 from ..files.atomic import clear_leftovers,new_folder,write_whole
-from ..dataloaders import DataLoaders,in_order,to_device
+from ..dataloaders import DataLoaders,device_of,in_order,to_device
 from ..learner import Learner
 from ..losses import activation_of
 from .randomness import no_random
@@ -116,7 +116,7 @@ def export(self:Learner,
     weights = {k: v.detach().to('cpu', copy=True).contiguous() for k,v in self.model.state_dict().items()}
     model = _build(models, name, args, weights, folder)
     xs = _inputs_of_a_batch(self)
-    device = next(iter(self.model.parameters()), torch.zeros(())).device
+    device = device_of(self.model)
     here,there = (_outputs(m, xs, device) for m in (self.model, model))
     if here.shape!=there.shape or not torch.allclose(here, there, equal_nan=True):
         raise ValueError(f'{name} with the arguments {args} and these weights predicts something else: it is another '

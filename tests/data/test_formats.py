@@ -16,7 +16,7 @@ from conftest import python,root,run
 from digits_fastai.data import formats
 from digits_fastai.data.formats import contact_sheet,idx_to_csv,mnist_arrays,read_csv,read_idx,write_idx
 
-many = settings(max_examples=250, deadline=None, derandomize=True)
+many = settings(max_examples=100, deadline=None, derandomize=True)
 until_it_fails = settings(many, phases=[Phase.generate]) # twins: that it fails is enough, no need to simplify how
 
 types = {0x08: 'uint8', 0x09: 'int8', 0x0B: 'int16', 0x0C: 'int32', 0x0D: 'float32', 0x0E: 'float64'}
@@ -329,28 +329,25 @@ def test_a_table_with_the_label_last_is_noticed():
         return out
     with pytest.raises(AssertionError): check_csv(read_csv, label_last)
 
-def test_line_by_line_the_same_is_read_as_by_pandas(monkeypatch):
-    import pandas as pd
-    def refuse(*args, **kwargs): raise ValueError
-    monkeypatch.setattr(pd, 'read_csv', refuse)
-    check_csv(read_csv, idx_to_csv)
-
 line = ','.join(['7']+['0']*783+['255'])
 tables = {
-    'a header': ('label,'+','.join(f'1x{i}' for i in range(784))+'\n'+line, "line 1: a header \\('label', …\\). Take"),
+    'a header': ('label,'+','.join(f'1x{i}' for i in range(784))+'\n'+line, r"line 1: a header \('label', …\). Take"),
     'too few': (f'{line}\n{line[:-4]}\n{line}', 'line 2: 784 columns, expected 785'),
     'too many': (f'{line}\n{line}\n{line},3', 'line 3: 786 columns'),
+    'too few in every line': (f'{line[:-4]}\n{line[:-4]}', 'line 1: 784 columns, expected 785'),
     'not a number': (line.replace(',0,', ',x,', 1), "line 1, column 2: 'x' is not a whole number"),
+    'a label that is none': ('?'+line[1:], r"line 1, column 1: '\?' is not"),
     'a fraction': (f'{line}\n'+line.replace(',0,', ',0.5,', 1), "line 2, column 2: '0.5' is not"),
-    'negative': (f'{line}\n'+line.replace(',0,', ',-1,', 1), "line 2, column 2: '-1' is not"),
-    'a fraction that is whole': (line.replace(',0,', ',2.0,', 1), "line 1, column 2: '2.0' is not"),
+    'negative': (line.replace(',0,', ',-1,', 1), "line 1, column 2: '-1' is not"),
+    'a negative label': (f'-1{line[1:]}', "line 1, column 1: '-1' is not"),
     'too large': (f'{line}\n{line[:-3]}256', "line 2, column 785: '256' is not a whole number from 0 to 255"),
     'far too large': (f'{line[:-3]}'+'9'*5000, 'line 1, column 785'),
+    'no number at all': (line.replace(',0,', ',nan,', 1), "line 1, column 2: 'nan' is not"),
     'nothing': (f'{line}\n'+line.replace(',0,', ',,', 1), "line 2, column 2: '' is not"),
-    'an empty line': (f'{line}\n\n{line}', 'line 2: 1 columns'),
     'semicolons': (line.replace(',', ';'), 'line 1: 1 columns'),
+    'a comment': (f'#{line}', "line 1, column 1: '#7' is not"),
     'an empty file': ('', 'is empty'),
-    'a line far down': ('\n'.join([line]*9000+[line+',']), 'line 9001: 786 columns'),
+    'a line far down': ('\n'.join([line]*900+[line+',']), 'line 901: 786 columns'),
     'other digits': (line.replace(',0,', ',٣,', 1), 'line 1, column 2'),
     'binary': ('\0'*9000, 'line 1: 1 columns'),
 }
@@ -363,7 +360,9 @@ def test_a_table_that_is_not_as_it_should_be_says_where(name, tmp_path):
     assert str(e.value).startswith(str(tmp_path/'a.csv'))
 
 def test_what_other_programs_write_is_read(tmp_path):
-    for text in (line, f'{line}\n', f'{line}\r\n', line.replace(',', ', ')+'\n', line.replace(',0,', ',000,')+'\n', '\ufeff'+line):
+    for text in (line, f'{line}\n', f'{line}\r\n', line.replace(',', ', ')+'\n', line.replace(',0,', ',000,')+'\n',
+                 '\ufeff'+line, f'\n{line}\n\n', line.replace(',0,', ',0.0,'), '\ufeff7.0'+line[1:],
+                 '"7"'+line[1:], '\ufeff'+','.join(f'"{o}"' for o in line.split(',')), '"7.0"'+line[1:]):
         (tmp_path/'a.csv').write_bytes(text.encode())
         x,y = read_csv(tmp_path/'a.csv')
         assert x.shape==(1,28,28) and x.flatten().tolist()==[0]*783+[255] and y.tolist()==[7]
@@ -377,7 +376,7 @@ def test_a_changed_table_is_an_error_or_what_python_reads(at, new):
     with a_file(text, 'a.csv') as file:
         try: x,y = read_csv(file, (2,3))
         except ValueError: return
-    want = np.array([[int(o) for o in l.split(b',')] for l in text.splitlines()])
+    want = np.array([[int(o) for o in l.split(b',')] for l in text.splitlines() if l])
     assert (np.column_stack([y, x.flatten(1)])==want).all()
 
 @pytest.mark.parametrize('x,y,words', [

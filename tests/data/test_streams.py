@@ -20,6 +20,7 @@ from digits_fastai.images import load_folder,load_images
 from digits_fastai.learner import Learner
 from digits_fastai.losses import accuracy,cross_entropy
 from digits_fastai.models import linear_model
+from digits_fastai.optimizer import SGD
 from digits_fastai.data.streams import MappedDataset,mapped_folder,shuffle_window
 
 many = settings(max_examples=150, deadline=None, derandomize=True, report_multiple_bugs=False)
@@ -121,7 +122,7 @@ def fit(train, data, valid=None):
     torch.manual_seed(0)
     valid = valid or DataLoader(Dataset(*data), 64)
     model = nn.Sequential(nn.Flatten(), linear_model(120, 3))
-    learn = Learner(DataLoaders(train, valid), model, cross_entropy, lr=.1, metrics=accuracy)
+    learn = Learner(DataLoaders(train, valid), model, cross_entropy, opt_func=SGD, lr=.1, metrics=accuracy)
     with learn.no_logging(): learn.fit(3)
     return learn
 

@@ -34,7 +34,7 @@ def two_layers(): return nn.Sequential(nn.Linear(4,6), nn.ReLU(), nn.Linear(6,1)
 def learner(loss=mse, model=None, x=x, y=y, bs=16, valid=None, **kwargs):
     torch.manual_seed(0)
     dls = DataLoaders(DataLoader(Dataset(x, y), bs), DataLoader(Dataset(*(valid or (x[:20], y[:20]))), 8))
-    learn = Learner(dls, (model or two_layers)(), loss, **{'lr': .05, **kwargs})
+    learn = Learner(dls, (model or two_layers)(), loss, **{'opt_func': SGD, 'lr': .05, **kwargs})
     learn.logger = lambda row: None
     return learn
 
@@ -47,6 +47,11 @@ def raised(e, f, *args, **kwargs):
     except e as err: return str(err)
     except Exception as err: raise AssertionError(f'{type(err).__name__} instead of {e.__name__}: {err}') from err
     raise AssertionError(f'no {e.__name__} was raised')
+
+def printed(f, *args, **kwargs):
+    "What `f` printed."
+    with redirect_stdout(io.StringIO()) as out: quietly(f, *args, **kwargs)
+    return out.getvalue()
 
 def quietly(f, *args, **kwargs):
     "What `f` does, which should raise nothing."
@@ -134,21 +139,21 @@ def test_the_curve_is_fastais():
 
 def numbers(**kwargs): return learner(lambda p,t: (p-t).pow(2).mean(), **kwargs)
 
-def check_nan_guard(m):
+def check_nan(m):
     learn = numbers()
-    said = raised(FloatingPointError, learn.fit, 50, 50., cbs=m.NaNGuard())
+    said = printed(learn.fit, 50, 50., cbs=m.TerminateOnNaNCallback())
     assert all(o in said for o in ('the loss is ', 'in training', f'epoch {learn.epoch}, batch {learn.iter} ', 'lr=50;',
-                                   'lower lr, say 5', 'GradientClip', '[in NaNGuard, at '))
+                                   'lower lr, say 5', 'GradientClip'))
     assert 'weights hold' not in said
     assert weights(learn).isfinite().all() and torch.stack(learn.recorder.losses).isfinite().all()
     assert all(p.grad is None for p in learn.model.parameters()) and not learn.fitting
 
-def check_nan_guard_comes_before_the_step(m):
+def check_nan_comes_before_the_step(m):
     sick,other = x.clone(),learner()
     sick[40] = math.nan # in the third batch
     other.fit(1, cbs=cancels(CancelFitException, 'before_batch', 3))
     def same(learn, **kwargs):
-        said = raised(FloatingPointError, learn.fit, 1, cbs=m.NaNGuard())
+        said = printed(learn.fit, 1, cbs=m.TerminateOnNaNCallback())
         assert 'batch 2 ' in said and torch.equal(weights(learn), weights(other))
         return said
     said = same(learner(x=sick))
@@ -157,18 +162,18 @@ def check_nan_guard_comes_before_the_step(m):
         extra = iter([0.,0.,o])
         assert f'the loss is {o}' in same(learner(lambda p,t: mse(p, t)+next(extra, 0.)))
 
-def check_nan_guard_sees_gradients(m):
+def check_nan_sees_gradients(m):
     learn = learner(lambda p,t: (p-p.detach()).abs().sqrt().mean()) # the loss is 0, its slope infinite
-    assert 'gradients are not finite (0.weight' in raised(FloatingPointError, learn.fit, 1, cbs=m.NaNGuard())
+    assert 'gradients are not finite (0.weight' in printed(learn.fit, 1, cbs=m.TerminateOnNaNCallback())
     assert weights(learn).isfinite().all()
 
-def check_nan_guard_in_validation(m):
-    learn = learner(valid=(x[:20]*math.inf, y[:20]), cbs=m.NaNGuard())
-    assert 'in validation, epoch 0, batch 0' in raised(FloatingPointError, learn.fit, 1)
+def check_nan_in_validation(m):
+    learn = learner(valid=(x[:20]*math.inf, y[:20]), cbs=m.TerminateOnNaNCallback())
+    assert 'in validation, epoch 0, batch 0' in printed(learn.fit, 1)
     assert not math.isfinite(quietly(learn.validate)[0]) # measuring is allowed
-    broken = learner(cbs=m.NaNGuard())
+    broken = learner(cbs=m.TerminateOnNaNCallback())
     nn.init.constant_(broken.model[2].bias, math.nan)
-    assert 'weights hold nan' in raised(FloatingPointError, broken.fit, 1)
+    assert 'weights hold nan' in printed(broken.fit, 1)
 
 shapes = [([64,10],[64],1), ([64,2],[64],1), ([8,5,28,28],[8,28,28],1), ([8,20,5],[8,20],1), ([8,5,20],[8,20],1),
           ([64,1],[64,1],1), ([64],[64],1), ([],[],1), ([10],[],1), ([64,1],[64],0), ([64],[64,1],0), ([1,64],[64],0),
@@ -265,7 +270,7 @@ def fitted(m, **kwargs):
 def check_step_guard(m):
     learn = learner()
     learn.fit(1)
-    learn.model = two_layers()
+    learn.opt = SGD(list(two_layers().parameters()), .05) # by hand, for another model
     said = raised(RuntimeError, learn.fit, 1, cbs=m.StepGuard())
     for o in ('4 of 4', '0.weight, 0.bias, 2.weight, 2.bias: not in the optimizer', 'reset_opt'): assert o in said
     quietly(learn.fit, 1, cbs=m.StepGuard(), reset_opt=True)
@@ -312,7 +317,7 @@ def check_step_guard_waits(m):
     assert learn.train_iter==1
     replaced = learner(cbs=m.StepGuard())
     replaced.fit(1)
-    replaced.model = two_layers()
+    replaced.opt = SGD(list(two_layers().parameters()), .05)
     raised(RuntimeError, replaced.fit, 1) # it looks at each fit
 
 
@@ -382,6 +387,19 @@ def check_uneven_portions(m):
     other.fit(2)
     assert apart(weights(learn), weights(other))<1e-6
 
+def summed(p, t): return (p-t).pow(2).sum()
+
+def check_accumulation_of_sums(m):
+    "A loss that sums up the items needs no weights, whatever it is written as."
+    x1,y1 = x[:70],y[:70]
+    for loss in (summed, nn.MSELoss(reduction='sum'), partial(F.mse_loss, reduction='sum')):
+        learn,other = (learner(loss, x=x1, y=y1, bs=bs, lr=.001) for bs in (8,32))
+        learn.fit(2, cbs=m.GradientAccumulation(32))
+        other.fit(2)
+        assert apart(weights(learn), weights(other))<1e-6
+    def squared(p, t): return (p-t).pow(2).sum()**2
+    assert 'neither a mean nor a sum' in raised(ValueError, learner(squared).fit, 1, cbs=m.GradientAccumulation(32))
+
 def check_accumulation_records_portions(m):
     learn = learner(lr=0.)
     learn.fit(1, cbs=m.GradientAccumulation(48))
@@ -446,7 +464,7 @@ def check_float16(m):
         def after_cancel_step(self): cancelled.append(self.train_iter)
     def big(p, t): return mse(p, t)*1e4
     learn = learner(big)
-    quietly(learn.fit, 1, 1e-8, cbs=[m.MixedPrecision(torch.float16), m.NaNGuard(), Hears()])
+    quietly(learn.fit, 1, 1e-8, cbs=[m.MixedPrecision(torch.float16), m.TerminateOnNaNCallback(), Hears()])
     assert cancelled and cancelled==list(range(len(cancelled))), 'the first steps overflow, and are called off'
     assert weights(learn).isfinite().all()
 
@@ -522,14 +540,14 @@ mutants = [Mutant(*o) for o in [
     ('nothing to draw is no error', check_plot_loss, 'if len(losses)<=skip_start:', 'if False:'),
     ('short rows are drawn', check_plots_leave_gaps, 'if len(row)==len(rec.metric_names)-2 and None not in row:', 'if True:'),
     ('the neighbour of a metric', check_plot_metrics, 'panels[name] = [c]', 'panels[name] = [c-1]'),
-    ('nan passes', check_nan_guard_comes_before_the_step, 't.isfinite().all() for t', '(~t.isinf()).all() for t'),
-    ('inf passes', check_nan_guard_comes_before_the_step, 't.isfinite().all() for t', '(~t.isnan()).all() for t'),
-    ('weights are blamed for all', check_nan_guard, 'if not _finite(self.model.parameters())', 'if True'),
-    ('looks after the batch', check_nan_guard_comes_before_the_step,
+    ('nan passes', check_nan_comes_before_the_step, 't.isfinite().all() for t', '(~t.isinf()).all() for t'),
+    ('inf passes', check_nan_comes_before_the_step, 't.isfinite().all() for t', '(~t.isnan()).all() for t'),
+    ('weights are blamed for all', check_nan, 'if not _finite(self.model.parameters())', 'if True'),
+    ('looks after the batch', check_nan_comes_before_the_step,
      'def after_loss(self):\n        if self.fitting and', 'def after_batch(self):\n        if self.fitting and'),
-    ('blames the rate', check_nan_guard_comes_before_the_step, '_finite(self.xb+self.yb)', '_finite([])'),
-    ('gradients are not looked at', check_nan_guard_sees_gradients, 'if bad: self._stop', 'if False: self._stop'),
-    ('measuring is forbidden', check_nan_guard_in_validation, 'if self.fitting and self.yb', 'if self.yb'),
+    ('blames the rate', check_nan_comes_before_the_step, '_finite(self.xb+self.yb)', '_finite([])'),
+    ('gradients are not looked at', check_nan_sees_gradients, 'if bad: self._stop', 'if False: self._stop'),
+    ('measuring is forbidden', check_nan_in_validation, 'if self.fitting and self.yb', 'if self.yb'),
     ('equal shapes only', check_shape_rule,
      'if targ.is_floating_point()', 'return False\n    if targ.is_floating_point()'),
     ('floats are classes', check_shape_rule, 'targ.is_floating_point() or ', ''),
@@ -571,6 +589,8 @@ mutants = [Mutant(*o) for o in [
      'self.loss_grad*(self.dl.batch_size/self.n_acc)'),
     ('skips the step only', check_accumulation, 'raise CancelBatchException', 'raise CancelStepException'),
     ('divides by n_acc whatever came', check_uneven_portions, 'p.grad.mul_(self.n_acc/self.count)', 'pass'),
+    ('sums are weighted', check_accumulation_of_sums, 'if not self.sums: self.learn', 'if True: self.learn'),
+    ('leftovers of sums are weighted', check_accumulation_of_sums, '(not self.sums):', 'True:'),
     ('the scaled loss is recorded', check_accumulation_records_portions, 'self.learn.loss_grad = self.loss_grad*(len',
      'self.learn.loss = self.learn.loss_grad = self.loss_grad*(len'),
     ('the count is carried over', check_accumulation_leaks_nothing,
@@ -616,6 +636,70 @@ def test_a_mutant_is_noticed(o):
         with pytest.raises(AssertionError): o.check(m)
     plt.close('all')
 
+def test_who_keeps_something_never_sees_a_search_a_validation_or_predictions(tmp_path):
+    import digits_fastai.training.inspection as inspection
+    import digits_fastai.training.lr_find # noqa: F401 hangs on
+    from digits_fastai.training import checkpoints,stopping,tracking
+    class Counts(callbacks.RealFitCallback):
+        seen = 0
+        def after_batch(self): self.seen += 1
+        def after_epoch(self): self.seen += 1
+    class Measures(Callback):
+        order = 70
+        def after_epoch(self):
+            if self.learn.fitting and self.learn.epoch==0:
+                self.learn.validate()
+                self.learn.get_preds()
+    def state(keepers):
+        return [{k: v for k,v in vars(cb).items() if k not in ('learn','hooks')} for cb in keepers]
+    seen = []
+    for more in ([], [Measures()]):
+        tmp = tmp_path/f'{len(more)}'
+        keepers = [Counts(), stopping.TrackerCallback(), stopping.EarlyStoppingCallback(patience=9),
+                   stopping.SaveModelCallback(fname=tmp/'best'), tracking.CSVLogger(tmp/'log.csv'),
+                   checkpoints.Checkpoint(tmp/'state'), inspection.ActivationStats(with_hist=False)]
+        learn = learner(cbs=[*keepers, *more], opt_func=SGD)
+        learn.fit(2)
+        was = repr(state(keepers))
+        files = {o.name: o.read_bytes() for o in tmp.iterdir()}
+        learn.validate()
+        learn.get_preds()
+        learn.lr_find(num_it=30, show_plot=False, suggest_funcs=None)
+        assert repr(state(keepers))==was and {o.name: o.read_bytes() for o in tmp.iterdir()}==files
+        assert all(cb.run for cb in keepers)
+        seen.append((keepers[0].seen, keepers[1].best, keepers[-1].stats, keepers[4].read_log().drop(columns='time').to_dict()))
+    assert seen[0]==seen[1] and seen[0][0]==2*(5+3+1)
+
+def test_a_search_ends_although_something_terminates_on_nan():
+    import digits_fastai.training.lr_find # noqa: F401 hangs on
+    learn = learner(cbs=callbacks.TerminateOnNaNCallback())
+    before = weights(learn)
+    assert printed(learn.lr_find, end_lr=1e20, num_it=30, stop_div=False, show_plot=False, suggest_funcs=None)==''
+    assert torch.equal(weights(learn), before)
+
+def test_terminating_leaves_the_record_that_fastais_leaves():
+    from fastai import learner as fl,optimizer as fo
+    from fastai.callback.tracker import TerminateOnNaNCallback
+    from fastai.data.core import DataLoaders as FastaiDLs
+    ours = learner(opt_func=SGD)
+    printed(ours.fit, 3, 50., cbs=callbacks.TerminateOnNaNCallback())
+    torch.manual_seed(0)
+    theirs = fl.Learner(FastaiDLs(*ours.dls.loaders), two_layers(), loss_func=mse, opt_func=fo.SGD, cbs=TerminateOnNaNCallback())
+    with theirs.no_logging(): theirs.fit(3, 50.)
+    assert len(ours.recorder.losses)==len(theirs.recorder.losses)<15 and len(ours.recorder.values)==len(theirs.recorder.values)
+
+@pytest.mark.parametrize('mode,dtype', [('bf16',torch.bfloat16), ('fp16',torch.float16), (torch.bfloat16,torch.bfloat16), (None,None)])
+def test_precision_by_fastais_names(mode, dtype): assert callbacks.MixedPrecision(mode).dtype==dtype
+
+def test_precision_on_and_off():
+    from fastai.callback.fp16 import AMPMode
+    assert callbacks.MixedPrecision(AMPMode.BF16).dtype==torch.bfloat16
+    with pytest.raises(ValueError, match="'bf16' or 'fp16'"): callbacks.MixedPrecision('fp8')
+    learn = learner()
+    assert learn.to_bf16() is learn and learn.mixed_precision.dtype==torch.bfloat16
+    assert not hasattr(learn.to_fp32(), 'mixed_precision')
+    assert learn.to_fp16(init_scale=4.).mixed_precision.kwargs=={'init_scale': 4.}
+
 def test_mixed_precision_does_what_fastais_does():
     from unittest import mock
     from fastai import learner as fl,optimizer as fo
@@ -634,11 +718,11 @@ def test_mixed_precision_does_what_fastais_does():
 # What the Learner says itself, and what callbacks may rely on
 
 def test_the_order_of_a_step():
-    cbs = [getattr(callbacks, k)() for k in callbacks.__all__ if isinstance(getattr(callbacks, k), type)]
-    for order in (cbs, cbs[::-1]):
-        learn = learner(cbs=order)
+    kinds = [getattr(callbacks, k) for k in callbacks.__all__ if isinstance(getattr(callbacks, k), type)]
+    for order in (kinds, kinds[::-1]):
+        learn = learner(cbs=[kind() for kind in order])
         assert [type(cb).__name__ for cb,_ in learn._listeners['before_step']]==[
-            'GradientAccumulation','MixedPrecision','GradientClip','NaNGuard','StepGuard']
+            'GradientAccumulation','MixedPrecision','GradientClip','TerminateOnNaNCallback','StepGuard']
     with redirect_stdout(io.StringIO()): learn.fit(2)
     assert learn.recorder.values[-1][1]<learn.recorder.values[0][1]
 
@@ -705,10 +789,11 @@ from torch import nn
 from digits_fastai.dataloaders import DataLoader,DataLoaders,Dataset
 from digits_fastai.learner import Learner
 from digits_fastai.losses import mse
+from digits_fastai.optimizer import SGD
 torch.manual_seed(0)
 x = torch.randn(60,4)
 dls = DataLoaders(*(DataLoader(Dataset(x, x[:,:1]), 8) for _ in range(2)))
-learn = Learner(dls, nn.Linear(4,1), mse, metrics=lambda p,t: (p-t).abs().mean())
+learn = Learner(dls, nn.Linear(4,1), mse, opt_func=SGD, metrics=lambda p,t: (p-t).abs().mean())
 def fit(learn=learn):
     torch.manual_seed(0)
     learn.model.reset_parameters()
@@ -744,7 +829,7 @@ in_a_notebook = [fits, 'fit()', 'with learn.no_bar(): fit()', '''
 from digits_fastai.events import ProgressCallback
 class LeavesDebris(ProgressCallback):
     def after_fit(self): pass
-debris = Learner(dls, nn.Linear(4,1), mse, metrics=learn.metrics)
+debris = Learner(dls, nn.Linear(4,1), mse, opt_func=SGD, metrics=learn.metrics)
 debris.remove_cbs(ProgressCallback).add_cbs(LeavesDebris)
 fit(debris)
 ''']
@@ -780,6 +865,7 @@ import digits_fastai.learner as learner
 from digits_fastai.dataloaders import DataLoaders
 from digits_fastai.events import Callback
 from digits_fastai.losses import mse
+from digits_fastai.optimizer import SGD
 
 torch.manual_seed(0)
 x = torch.randn(16,4)
@@ -795,7 +881,7 @@ class Naps(Callback):
 
 def one(training, f=None):
     naps = Naps(training)
-    learn = learner.Learner(DataLoaders([(x,x[:,:1])]*4, [(x,x[:,:1])]*4), nn.Linear(4,1), mse, lr=.1)
+    learn = learner.Learner(DataLoaders([(x,x[:,:1])]*4, [(x,x[:,:1])]*4), nn.Linear(4,1), mse, opt_func=SGD, lr=.1)
     learn.logger = lambda row: None
     heard = False
     try: (f or learn.fit)(*([learn, naps] if f else [3]), **({} if f else {'cbs': naps}))

@@ -19,9 +19,10 @@ from digits_fastai.dataloaders import DataLoader,DataLoaders,Dataset
 from digits_fastai.events import Callback,CancelFitException
 from digits_fastai.learner import Learner
 from digits_fastai.losses import accuracy
+from digits_fastai.metrics import AvgMetric
 from digits_fastai.optimizer import Adam
 import digits_fastai.training.schedules # noqa: F401 it hangs methods on
-from digits_fastai.training.stopping import EarlyStopping,SaveBest
+from digits_fastai.training.stopping import EarlyStoppingCallback,SaveModelCallback,TrackerCallback,better
 from digits_fastai.training.randomness import no_random,random_states
 from digits_fastai.training.weights import load_learner,read_tensors,write_whole
 
@@ -45,7 +46,7 @@ from digits_fastai.learner import Learner
 from digits_fastai.losses import accuracy
 from digits_fastai.optimizer import SGD,Adam,BasicOptim
 import digits_fastai.training.schedules
-from digits_fastai.training.stopping import EarlyStopping,SaveBest
+from digits_fastai.training.stopping import EarlyStoppingCallback,SaveModelCallback
 from digits_fastai.training.weights import load_learner
 
 torch.optim.SGD([torch.zeros(1)], lr=1.) # the first optimizer of PyTorch's takes seconds
@@ -139,6 +140,7 @@ forgets = {'dice': "checkpoints.set_random_states = lambda *args: None",
 def test_a_file_without_something_is_noticed(nursery, tmp_path, twin):
     assert not same(nursery, tmp_path, 'cancel', forgets[twin], loader='own dice')
 
+@pytest.mark.slow # in the quick tier, processes that are forked go on
 def test_going_on_in_a_process_of_its_own(nursery, tmp_path):
     whole = nursery.run(f'learn = new_learner(0)\n{fit}', how=None, file=tmp_path/'whole')
     assert nursery.run(f'learn = new_learner(0)\n{fit}', how='kill', file=tmp_path/'a')['killed']
@@ -170,8 +172,8 @@ def test_a_new_fit_after_loading_heeds_its_own_seed(tmp_path):
 
 def test_callbacks_go_on_with_what_they_kept(tmp_path):
     def night(seed, *more):
-        best = SaveBest(tmp_path/f'best{seed}') if seed else SaveBest(tmp_path/'best9')
-        return new_learner(seed, cbs=[EarlyStopping(patience=2), best, Checkpoint(tmp_path/'night'), *more])
+        best = SaveModelCallback(fname=tmp_path/f'best{seed}') if seed else SaveModelCallback(fname=tmp_path/'best9')
+        return new_learner(seed, cbs=[EarlyStoppingCallback(patience=2), best, Checkpoint(tmp_path/'night'), *more])
     class Dies(Callback):
         def before_train(self):
             if self.epoch==at: raise KeyError
@@ -179,16 +181,16 @@ def test_callbacks_go_on_with_what_they_kept(tmp_path):
     whole.fit(30, .1)
     n = len(whole.recorder.values)
     assert 3<n<30
-    for at in range(1, n):
+    for at in {1, n//2, n-1}:
         with pytest.raises(KeyError): night(0, Dies()).fit(30, .1)
         back = night(9).load(tmp_path/'night')
         back.fit(30, .1, start_epoch=back.done_epochs)
         assert sums(back)==sums(whole)
 
 def test_no_epoch_is_left(tmp_path):
-    learn = new_learner(0, cbs=[SaveBest(tmp_path/'best'), Checkpoint(tmp_path/'end')])
+    learn = new_learner(0, cbs=[SaveModelCallback(fname=tmp_path/'best'), Checkpoint(tmp_path/'end')])
     learn.fit(3, .5)
-    back = new_learner(9, cbs=[SaveBest(tmp_path/'best'), Checkpoint(tmp_path/'end')]).load(tmp_path/'end')
+    back = new_learner(9, cbs=[SaveModelCallback(fname=tmp_path/'best'), Checkpoint(tmp_path/'end')]).load(tmp_path/'end')
     back.fit(3, .5, start_epoch=back.done_epochs) # killed between the last epoch and the loading of the best
     assert sums(back)==sums(learn) and back.done_epochs==3 and not any(isinstance(o, Resume) for o in back.cbs)
 
@@ -231,7 +233,7 @@ def test_tied_weights_and_odd_dtypes_come_back(tmp_path):
             self.register_buffer('none', torch.zeros(0,3))
             self.short = nn.Parameter(torch.randn(3).to(torch.bfloat16))
             self.last = nn.Parameter(torch.randn(4,3).T)
-    learn,back = (Learner(None, Tied(), nn.MSELoss()) for _ in range(2))
+    learn,back = (Learner(None, Tied(), nn.MSELoss(), opt_func=SGD) for _ in range(2))
     back.load(learn.save(tmp_path/'a'))
     for a,b in zip(learn.model.state_dict().values(), back.model.state_dict().values()): assert torch.equal(a, b) and a.dtype==b.dtype
     assert back.model.a is back.model.b
@@ -462,9 +464,9 @@ def test_momentum_is_no_plain_sgd(tmp_path):
 
 def test_names_that_are_missing_and_names_too_many(tmp_path):
     file = new_learner(0).save(tmp_path/'a', with_opt=False)
-    short = Learner(None, nn.Sequential(nn.Linear(20,10), nn.BatchNorm1d(10), nn.ReLU()), nn.MSELoss())
+    short = Learner(None, nn.Sequential(nn.Linear(20,10), nn.BatchNorm1d(10), nn.ReLU()), nn.MSELoss(), opt_func=SGD)
     with pytest.raises(ValueError, match='Unexpected key.*5.weight.*5.bias'): short.load(file, with_opt=False)
-    longer = Learner(None, nn.Sequential(*new_learner(1).model, nn.Linear(2,2)), nn.MSELoss())
+    longer = Learner(None, nn.Sequential(*new_learner(1).model, nn.Linear(2,2)), nn.MSELoss(), opt_func=SGD)
     with pytest.raises(ValueError, match='Missing key.*6.weight.*6.bias'): longer.load(file, with_opt=False)
     longer.load(file, with_opt=False, strict=False)
     assert torch.equal(longer.model[5].weight, new_learner(0).model[5].weight)
@@ -493,10 +495,10 @@ def test_somebody_elses_safetensors_is_no_checkpoint(trained, tmp_path):
 
 def test_early_stopping_stops_where_fastai_does():
     from fastai.callback.core import CancelFitException as TheirCancel
-    from fastai.callback.tracker import EarlyStoppingCallback
+    from fastai.callback.tracker import EarlyStoppingCallback as Theirs
     rng,stops = random.Random(0),[]
     def epochs(cb, cancel, rows):
-        cb.learn = SimpleNamespace(fitting=True, epoch=0, recorder=SimpleNamespace(metric_names=names, values=[]))
+        cb.learn = SimpleNamespace(fitting=True, epoch=0, start_epoch=0, metrics=[], recorder=SimpleNamespace(metric_names=names, values=[]))
         cb.before_fit()
         for cb.learn.epoch,row in enumerate(rows):
             cb.learn.recorder.values.append(row)
@@ -509,14 +511,14 @@ def test_early_stopping_stops_where_fastai_does():
         rows = [[rng.choice([round(rng.random(), 1), rng.random(), math.nan, 0., math.inf]) for _ in range(4)] for _ in range(15)]
         kwargs = dict(monitor=rng.choice(names[1:-1]), patience=rng.choice([1,2,4]), min_delta=rng.choice([0.,.05,.3]),
                       comp=rng.choice([None,None,np.less,np.greater]))
-        a,b = epochs(EarlyStopping(**kwargs), CancelFitException, rows),epochs(EarlyStoppingCallback(**kwargs), TheirCancel, rows)
+        a,b = epochs(EarlyStoppingCallback(**kwargs), CancelFitException, rows),epochs(Theirs(**kwargs), TheirCancel, rows)
         assert repr(a)==repr(b), (kwargs, rows)
         stops.append(a[0])
     assert len(set(stops))>8
 
 def test_callbacks_sleep_while_somebody_looks_for_a_rate(tmp_path):
     pytest.importorskip('digits_fastai.training.lr_find')
-    learn = new_learner(0, cbs=[EarlyStopping(), SaveBest(tmp_path/'best'), Checkpoint(tmp_path/'night')])
+    learn = new_learner(0, cbs=[EarlyStoppingCallback(), SaveModelCallback(fname=tmp_path/'best'), Checkpoint(tmp_path/'night')])
     learn.lr_find(num_it=30, show_plot=False)
     assert not list(tmp_path.iterdir())
 
@@ -525,26 +527,108 @@ def test_a_row_that_is_short_is_never_the_best(tmp_path):
     class Skips(Callback):
         def before_batch(self):
             if self.training and self.epoch==1: raise CancelTrainException
-    best = SaveBest(tmp_path/'best', 'accuracy')
+    best = SaveModelCallback('accuracy', fname=tmp_path/'best')
     learn = new_learner(0, cbs=[best, Skips()])
     learn.fit(3, .01)
     assert best.best==max(learn.recorder.values[i][2] for i in (0,2)) and len(learn.recorder.values[1])==2
 
 def test_save_best_each_epoch_and_at_the_end(tmp_path):
-    learn = new_learner(0, cbs=SaveBest(tmp_path/'e.safetensors', every_epoch=2))
+    learn = new_learner(0, cbs=SaveModelCallback(fname=tmp_path/'e.safetensors', every_epoch=2))
     learn.fit(4, .01)
     assert sorted(o.name for o in tmp_path.iterdir())==['e_0.safetensors','e_2.safetensors']
-    learn = new_learner(0, cbs=SaveBest(tmp_path/'end', at_end=True, with_opt=True))
+    learn = new_learner(0, cbs=SaveModelCallback(fname=tmp_path/'end', at_end=True, with_opt=True))
     learn.fit(2, .5)
     assert new_learner(1).load(tmp_path/'end').done_epochs==2
-    with pytest.raises(ValueError, match='one of them'): SaveBest(every_epoch=True, at_end=True)
+    with pytest.raises(ValueError, match='one of them'): SaveModelCallback(every_epoch=True, at_end=True)
 
 def test_save_best_with_opt_keeps_the_record(tmp_path):
-    best = SaveBest(tmp_path/'best', with_opt=True)
+    best = SaveModelCallback(fname=tmp_path/'best', with_opt=True)
     learn = new_learner(0, cbs=best)
     learn.fit(6, .5)
     losses = [v[1] for v in learn.recorder.values]
     assert len(losses)==6 and learn.validate()[0]==pytest.approx(min(losses)) and losses[-1]>min(losses)
+
+
+def test_metrics_know_which_way_is_better_and_an_unknown_one_must_be_told(tmp_path):
+    from operator import gt,lt
+    for name in ('valid_loss','error_rate','mse','rmse','msle','mae','sigmoid_mse','perplexity','cross_entropy','brier_score_loss',
+                 'hamming_loss','L1Loss','exp_rmspe_error','n_wrong'): assert better(name) is lt, name
+    for name in ('accuracy','batch_accuracy','accuracy_multi','top_k_accuracy','f1_score','F1Score','digit_acc','roc_auc_score',
+                 'r2_score','dice','matthews_corrcoef','precision_score'): assert better(name) is gt, name
+    def spread(p, t): return p.std()
+    def fit(*cbs): new_learner(0, cbs=[*cbs]).fit(1, .01)
+    def with_metric(cb):
+        learn = new_learner(0, cbs=cb)
+        learn.metrics.append(AvgMetric(spread))
+        learn.fit(3, .01)
+        return [row[-1] for row in learn.recorder.values]
+    for cb in (TrackerCallback,EarlyStoppingCallback,SaveModelCallback):
+        with pytest.raises(ValueError, match="monitor='spread' .* comp=np.less or comp=np.greater"): with_metric(cb('spread'))
+    told = TrackerCallback('spread', comp=np.less)
+    assert with_metric(told) and told.best==min(with_metric(TrackerCallback('spread', comp=np.less)))
+    for higher in (True,False):
+        spread.higher_is_better = higher
+        knows = TrackerCallback('spread')
+        values = with_metric(knows)
+        assert knows.best==(max if higher else min)(values)
+
+def test_the_best_by_mse_is_the_smallest(tmp_path):
+    best = SaveModelCallback('mse', fname=tmp_path/'best')
+    learn = new_learner(0, cbs=best)
+    def mse(p, t): return (p.softmax(-1)[:,1]-t).pow(2).mean()
+    learn.metrics.append(AvgMetric(mse))
+    learn.fit(5, .3)
+    values = [row[-1] for row in learn.recorder.values]
+    assert best.best==min(values)<max(values) and learn.validate()[-1]==pytest.approx(min(values))
+
+def test_stopping_says_what_is_true(capsys):
+    def never(p, t): return p.sum()*math.nan
+    learn = new_learner(0, cbs=EarlyStoppingCallback(patience=2))
+    learn.loss_func = never
+    learn.fit(5, .01)
+    said = capsys.readouterr().out
+    assert 'valid_loss was never a number to compare in 2 epochs' in said and 'epoch -1' not in said
+    stays = EarlyStoppingCallback(patience=1, reset_on_fit=False)
+    learn = new_learner(0, cbs=stays)
+    learn.fit(1, .01)
+    stays.best = -1.
+    learn.fit(3, .01)
+    assert 'No epoch of this fit was better than -1' in capsys.readouterr().out
+    new_learner(0, cbs=EarlyStoppingCallback(min_delta=9., patience=2)).fit(5, .01)
+    assert 'No improvement since epoch 0: early stopping' in capsys.readouterr().out
+
+def test_an_empty_validation_set_is_named_by_who_monitors_it():
+    learn = new_learner(0, cbs=TrackerCallback())
+    learn.dls.valid = []
+    with pytest.raises(ValueError, match='valid_loss in epoch 0: is the set empty'): learn.fit(1, .01)
+
+@pytest.mark.parametrize('change', [dict(epoch=-3), dict(epoch=10**9), dict(epoch=1.5), dict(n_epoch=-1), dict(train_iter='3'), dict(train_iter=True)],
+                         ids=str)
+def test_a_nonsense_position_in_a_file_is_refused(tmp_path, monkeypatch, change):
+    learn = new_learner(0)
+    learn.fit(1, .01)
+    real = checkpoints._state
+    def state(learn, with_opt=True):
+        s = real(learn, with_opt)
+        return {**s, 'position': {**s['position'], **change}}
+    with monkeypatch.context() as m:
+        m.setattr(checkpoints, '_state', state)
+        learn.save(tmp_path/'a')
+    with pytest.raises(ValueError, match='is not what this digits_fastai saves: .*it says epoch'): learn.load(tmp_path/'a')
+
+@pytest.mark.parametrize('done', [-1, 7, 2.5])
+def test_more_epochs_done_than_there_are_rows_is_refused(tmp_path, done):
+    learn = new_learner(0)
+    learn.fit(1, .01)
+    learn.recorder.done = done
+    with pytest.raises(ValueError, match='epochs done'): new_learner(1).load(learn.save(tmp_path/'a'))
+
+def test_files_lie_where_fastai_has_them(tmp_path):
+    learn = new_learner(0)
+    learn.path,learn.model_dir = tmp_path,'m'
+    assert learn.save('a.b')==tmp_path/'m'/'a.b.safetensors' and learn.load('a.b', None, True) is learn
+    learn.fit(1, .01, cbs=SaveModelCallback(fname='best'))
+    assert (tmp_path/'m'/'best.safetensors').exists()
 
 
 # Exports

@@ -16,7 +16,7 @@ from digits_fastai.training.inspection import ActivationStats,Hook,Hooks,Summary
 from digits_fastai.training.interpretation import ClassificationInterpretation,decode,item_losses
 from digits_fastai.learner import Learner
 from digits_fastai.losses import batch_accuracy,mnist_loss,mse
-from digits_fastai.optimizer import Adam
+from digits_fastai.optimizer import SGD,Adam
 
 g = torch.Generator().manual_seed(0)
 x = torch.randn(90,16, generator=g)
@@ -28,7 +28,7 @@ def learner(n=5, loss=F.cross_entropy, targets=y, model=None, cbs=None, shuffle=
     torch.manual_seed(0)
     train,valid = Dataset(x, targets),Dataset(x[:70], targets[:70])
     dls = DataLoaders(DataLoader(train, 16, shuffle=shuffle), DataLoader(valid, 16), vocab=vocab)
-    learn = Learner(dls, model or nn.Linear(16,n), loss, cbs=cbs, **kwargs)
+    learn = Learner(dls, model or nn.Linear(16,n), loss, cbs=cbs, **{'opt_func': SGD, **kwargs})
     learn.logger = lambda row: None
     return learn
 

@@ -481,7 +481,7 @@ def test_an_optimizer_that_cannot_be_copied_is_refused_before_anything_has_chang
 
 def test_a_plain_function_with_parameters_is_put_back():
     w = torch.zeros(64, 1, requires_grad=True)
-    learn = Learner(fixed, lambda xb: xb@w, mnist_loss, params=[w])
+    learn = Learner(fixed, lambda xb: xb@w, mnist_loss, opt_func=SGD, params=[w])
     learn.lr_find(show_plot=False)
     assert not w.any() and min(learn.recorder.lr_curve[1])<.49
 

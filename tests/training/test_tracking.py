@@ -15,7 +15,7 @@ from digits_fastai.events import (
 from digits_fastai.learner import Learner
 from digits_fastai.losses import batch_accuracy,mnist_loss
 from digits_fastai.optimizer import SGD
-from digits_fastai.training.tracking import CSVLog,WandB,run_config
+from digits_fastai.training.tracking import CSVLogger,WandbCallback,run_config
 
 g = torch.Generator().manual_seed(0)
 x = torch.rand(60,16, generator=g)
@@ -25,7 +25,7 @@ y = (x[:,:1]>.5).float()
 def learner(cbs=None, **kwargs):
     torch.manual_seed(0)
     dls = DataLoaders(DataLoader(Dataset(x, y), 16), DataLoader(Dataset(x[:21], y[:21]), 8), vocab=['small','large'])
-    learn = Learner(dls, nn.Linear(16,1), mnist_loss, metrics=batch_accuracy, lr=.5, cbs=cbs, **kwargs)
+    learn = Learner(dls, nn.Linear(16,1), mnist_loss, metrics=batch_accuracy, lr=.5, cbs=cbs, **{'opt_func': SGD, **kwargs})
     learn.logger = lambda row: None
     return learn
 
@@ -50,7 +50,7 @@ def test_every_row_is_on_disk_before_the_next_epoch_begins(tmp_path):
     seen = []
     class Look(Callback):
         def before_epoch(self): seen.append((tmp_path/'a.csv').read_text().count('\n') if self.fitting else None)
-    learner([CSVLog(tmp_path/'a.csv'), Look()]).fit(3)
+    learner([CSVLogger(tmp_path/'a.csv'), Look()]).fit(3)
     assert seen==[0,2,3]
 
 killed = '''
@@ -70,19 +70,19 @@ for when in range(1, 5):
                 if late: real(n)
                 if len(rows)==when: os.kill(os.getpid(), signal.SIGKILL)
             os.fsync = fsync
-            learner(CSVLog(file)).fit(5)
+            learner(CSVLogger(file)).fit(5)
             os._exit(1)
 '''
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='Windows has no fork')
 def test_a_run_killed_at_any_row_leaves_whole_rows_and_can_go_on(tmp_path):
     run(python, '-c', killed.format(tests=str(Path(__file__).parents[1])), cwd=tmp_path)
-    whole = CSVLog(tmp_path/'whole.csv')
+    whole = CSVLogger(tmp_path/'whole.csv')
     learner(whole).fit(5)
     columns = [o for o in whole.read_log() if o!='time']
     for when in range(1, 5):
         for late in (False,True):
-            log = CSVLog(tmp_path/f'{when}{late}.csv')
+            log = CSVLogger(tmp_path/f'{when}{late}.csv')
             assert log.read_log()[columns].equals(whole.read_log()[columns][:when])
             learn = learner(log)
             learn.fit(5, start_epoch=when) # other weights: only the rows' order is looked at
@@ -90,7 +90,7 @@ def test_a_run_killed_at_any_row_leaves_whole_rows_and_can_go_on(tmp_path):
 
 @pytest.mark.parametrize('e', [CancelFitException(), CancelEpochException(), KeyError('boom'), KeyboardInterrupt()])
 def test_a_fit_that_ends_in_its_first_epoch_leaves_the_old_log_alone(tmp_path, e):
-    log = CSVLog(tmp_path/'a.csv')
+    log = CSVLogger(tmp_path/'a.csv')
     learn = learner(log)
     learn.fit(2)
     old = log.file.read_text()
@@ -108,7 +108,7 @@ def test_a_fit_that_ends_in_its_first_epoch_leaves_the_old_log_alone(tmp_path, e
     (CancelEpochException, 'before_train', ['train_loss','valid_loss','batch_accuracy']),
     (CancelEpochException, 'before_validate', ['valid_loss','batch_accuracy'])])
 def test_what_is_called_off_leaves_its_own_cells_empty(tmp_path, e, event, empty):
-    log = CSVLog(tmp_path/'a.csv')
+    log = CSVLogger(tmp_path/'a.csv')
     learner([log, At(event, fails(e()))]).fit(3)
     df = log.read_log()
     assert list(df.columns[df.iloc[1].isna()])==empty
@@ -122,25 +122,25 @@ def test_a_validation_in_mid_fit_is_no_row_and_spoils_none(tmp_path):
             if self.fitting: self.learn.validate(0)
     logs = []
     for cbs in ([], [Validates()]):
-        logs.append(log := CSVLog(tmp_path/f'{len(cbs)}.csv'))
+        logs.append(log := CSVLogger(tmp_path/f'{len(cbs)}.csv'))
         (learn := learner([log, *cbs])).fit(3)
         learn.validate()
     a,b = (o.read_log().drop(columns='time') for o in logs)
     assert a.equals(b) and len(a)==3
 
 def test_a_log_for_one_fit_only(tmp_path):
-    log = CSVLog(tmp_path/'a.csv')
+    log = CSVLogger(tmp_path/'a.csv')
     learn = learner()
     learn.fit(2, cbs=log)
     learn.fit(1)
     assert len(log.read_log())==2
 
 def test_append_refuses_other_columns_and_mends_a_torn_row(tmp_path):
-    log = CSVLog(tmp_path/'deep'/'er'/'a.csv', append=True)
+    log = CSVLogger(tmp_path/'deep'/'er'/'a.csv', append=True)
     with pytest.raises(FileNotFoundError, match='no row has been written'): log.read_log()
     learner(log).fit(2)
     (learn := learner(log)).metrics.clear()
-    said = r"columns \['epoch'.*this fit would write.*\[in CSVLog, at before_fit\]"
+    said = r"columns \['epoch'.*this fit would write.*\[in CSVLogger, at before_fit\]"
     with pytest.raises(ValueError, match=said): learn.fit(1)
     assert len(log.read_log())==2
     for torn in ('1,.5', 'epo'):
@@ -152,7 +152,7 @@ def test_append_refuses_other_columns_and_mends_a_torn_row(tmp_path):
 def test_names_with_commas_and_quotes_come_back(tmp_path):
     def odd(p, t): return p.mean()
     odd.__name__ = 'a "strange", name'
-    log = CSVLog(tmp_path/'a.csv', append=True)
+    log = CSVLogger(tmp_path/'a.csv', append=True)
     for _ in range(2):
         torch.manual_seed(0)
         learn = learner(log)
@@ -161,7 +161,7 @@ def test_names_with_commas_and_quotes_come_back(tmp_path):
     assert list(log.read_log())==learn.recorder.metric_names and len(log.read_log())==2
 
 def test_a_file_that_cannot_be_written_is_an_error_before_anything_is_trained(tmp_path):
-    learn = learner(CSVLog(tmp_path))
+    learn = learner(CSVLogger(tmp_path))
     before = learn.model.weight.clone()
     with pytest.raises(OSError): learn.fit(1)
     assert torch.equal(before, learn.model.weight)
@@ -204,7 +204,7 @@ class Told:
 def told(monkeypatch): return Told(monkeypatch)
 
 def test_a_run_has_what_the_recorder_has_and_the_predictions(contained, told):
-    track = WandB('my project', name='my run', config={'idea': 'none', 'batch_size': 'mine'}, tags=['a'])
+    track = WandbCallback(n_preds=9, project='my project', name='my run', config={'idea': 'none', 'batch_size': 'mine'}, tags=['a'])
     learn = learner(track, opt_func=lambda params, lr: SGD(params, lr, mom=.9))
     learn.fit(3)
     rows,rec,n = told.table,learn.recorder,len(learn.dls.train)
@@ -230,7 +230,7 @@ def test_a_run_has_what_the_recorder_has_and_the_predictions(contained, told):
 
 @pytest.mark.parametrize('e', [KeyError('boom'), KeyboardInterrupt(), CancelFitException()])
 def test_the_run_is_closed_whatever_ends_the_fit(e, told):
-    track = WandB(log_preds=0)
+    track = WandbCallback(log_preds=False)
     learn = learner([track, At('after_pred', fails(e))])
     if isinstance(e, CancelFitException): learn.fit(2)
     else:
@@ -240,7 +240,7 @@ def test_the_run_is_closed_whatever_ends_the_fit(e, told):
     assert len(told.rows)==len(learn.dls.train)
 
 def test_a_run_of_your_own_is_used_and_left_open(told):
-    track = WandB(log_preds=0, every=2)
+    track = WandbCallback(log_preds=False, every=2)
     with wandb.init(settings=dict(silent=True, console='off')) as mine:
         learn = learner(track)
         learn.fit(1)
@@ -254,13 +254,13 @@ def test_a_run_of_your_own_is_used_and_left_open(told):
     assert rows.valid_loss.notna().sum()==3 and rows.raw_loss.notna().sum()==3*n//2
 
 def test_a_fit_that_goes_on_numbers_its_rows_as_one_that_never_stopped(told):
-    learn = learner(WandB(log_preds=0))
+    learn = learner(WandbCallback(log_preds=False))
     learn.fit(3, start_epoch=2)
     n = len(learn.dls.train)
     assert list(told.rows)==list(range(2*n, 3*n))
 
 def test_fits_that_are_none_open_no_run(contained):
-    learn = learner(WandB())
+    learn = learner(WandbCallback())
     learn.validate()
     learn.get_preds()
     learn.lr_finder = None
@@ -270,14 +270,14 @@ def test_fits_that_are_none_open_no_run(contained):
 def test_a_failing_tracker_stops_a_fit_before_the_first_batch_and_never_after(monkeypatch):
     plain = learner()
     plain.fit(2)
-    learn = learner(WandB())
+    learn = learner(WandbCallback())
     begun = learn.model.weight.clone()
     with monkeypatch.context() as m:
         m.setattr(wandb, 'init', fails(OSError(28, 'full')))
         with pytest.raises(OSError): learn.fit(2)
     assert torch.equal(learn.model.weight, begun)
 
-    class Breaks(WandB):
+    class Breaks(WandbCallback):
         def after_batch(self):
             if self.training and self.train_iter==3:
                 finish,self.tracker.log = self.tracker.finish,fails(RuntimeError('gone'))
@@ -292,13 +292,14 @@ def test_a_failing_tracker_stops_a_fit_before_the_first_batch_and_never_after(mo
     assert torch.equal(learn.model.weight, plain.model.weight) and learn.recorder.values==plain.recorder.values
 
 def test_offline_unless_told_otherwise(monkeypatch):
-    assert WandB().mode=='offline'
+    def mode(**kwargs): return WandbCallback(**kwargs).init['mode']
+    assert mode()=='offline'
     monkeypatch.delenv('WANDB_MODE')
     monkeypatch.setenv('WANDB_API_KEY', 'f'*40)
-    assert WandB().mode=='offline' and WandB(mode='online').mode=='online' # a key is no wish
+    assert mode()=='offline' and mode(mode='online')=='online' # a key is no wish
     monkeypatch.setenv('WANDB_MODE', 'disabled')
-    assert WandB().mode=='disabled'
-    track = WandB()
+    assert mode()=='disabled'
+    track = WandbCallback()
     learner(track).fit(1)
     assert track.tracker is None
 
@@ -312,7 +313,7 @@ class Popen(real):
         started.append([str(o) for o in args] if isinstance(args, (list,tuple)) else [args])
         super().__init__(args, *rest, **kwargs)
 subprocess.Popen = Popen
-learner(WandB(dir='runs')).fit(2)
+learner(WandbCallback(dir='runs')).fit(2)
 core = [o for o in started if 'wandb-core' in o[0]]
 assert len(core)==1 and '--no-observability' in core[0], started # else it looks for its makers' server, offline or not
 '''
@@ -328,8 +329,8 @@ def test_nothing_is_said_nobody_is_called_and_nothing_is_written_elsewhere(tmp_p
 
 def test_without_wandb_the_error_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, 'wandb', None)
-    with pytest.raises(ImportError, match=r'pip install "digits_fastai\[track\]"'): WandB()
+    with pytest.raises(ImportError, match=r'pip install "digits_fastai\[track\]"'): WandbCallback()
     (tmp_path/'wandb').mkdir() # what W&B leaves behind can be imported as an empty package
     monkeypatch.delitem(sys.modules, 'wandb')
     monkeypatch.setattr(sys, 'path', [str(tmp_path)])
-    with pytest.raises(ImportError, match='track'): WandB()
+    with pytest.raises(ImportError, match='track'): WandbCallback()
