@@ -27,6 +27,8 @@ def by_position(
     "A pandas table becomes an array of its rows; others come back as they are. TypeError if there is no i-th item."
     if isinstance(seq, Mapping):
         raise TypeError(f'a {type(seq).__name__} was given, which has keys and no order to number: give list(d.values())')
+    if isinstance(seq, np.ndarray) and not seq.dtype.isnative: # PyTorch knows this machine's order of bytes only
+        return seq.astype(seq.dtype.newbyteorder('='))
     if not hasattr(seq, 'iloc'): # pandas: there seq[i] asks for the row that is labelled i, or for a column
         return seq
     rows = seq.to_numpy()
@@ -98,7 +100,7 @@ def collate(
         if len(shapes := {tuple(o.shape) for o in items})>1:
             raise ValueError(f'items of shapes {sorted(shapes)} cannot be one batch: make them one shape first')
         return torch.stack(list(items))
-    if isinstance(first, (str,bytes)): return tuple(items)
+    if isinstance(first, (str,bytes)): return items # as PyTorch has it: a list, or the tuple of a column
     if isinstance(first, float): return torch.tensor(items, dtype=torch.float64)
     if isinstance(first, int): return torch.tensor(items)
     if hasattr(first, '__array__'): return collate([torch.as_tensor(o) for o in items])
@@ -114,7 +116,7 @@ def collate(
 class DataLoader:
     "Walks through a dataset in mini-batches. Source: 'SGD and Mini-Batches'; PyTorch's and fastai's `DataLoader`."
     def __init__(self,
-        dataset, # anything with `len` and `[i]`: `Dataset`, `list(zip(x,y))`, `range(15)`, an `L`, a tensor
+        dataset=None, # anything with `len` and `[i]`: `Dataset`, `list(zip(x,y))`, `range(15)`, an `L`, a tensor
         bs:int=64, # items a batch
         *,
         batch_size:int=None, # PyTorch's name for `bs`, which it takes the place of
@@ -123,23 +125,32 @@ class DataLoader:
         num_workers:int=0, # processes that fetch items beside this one; 0 is quickest for data in memory
         generator:torch.Generator=None, # source of the random order; PyTorch's global one if None
         device=None, # where batches go; they stay where their items are if None
+        **steps, # functions in place of steps between the data and a batch: see "As fastai has it"
     ):
-        "TypeError if `dataset` has no `len` or no `[i]`; ValueError for an impossible size."
-        if not (hasattr(dataset, '__len__') and hasattr(dataset, '__getitem__')):
-            raise TypeError(f'a {type(dataset).__name__} has no len() or no [i]: make a list of it first')
+        "TypeError if `dataset` can't be walked through; ValueError for an impossible size."
         self.dataset = by_position(dataset)
-        self.n = len(dataset)
-        self.bs = _whole(bs if batch_size is None else batch_size, 'batch_size')
+        bs = bs if batch_size is None else batch_size
+        self.bs = None if bs is None else _whole(bs, 'batch_size')
         self.shuffle,self.drop_last,self.generator = shuffle,drop_last,generator
         self.num_workers = _whole(num_workers, 'num_workers', least=0)
         self.device = device
-        self.sampler = BatchSampler(self.n, self.bs, shuffle, drop_last, generator)
+        self._note_steps(steps)
+        self.sampler = None if self.steps else BatchSampler(self.n, self.bs, shuffle, drop_last, generator)
+
+    def _note_steps(self, given):
+        ds = self.dataset
+        if given or not (hasattr(ds, '__len__') and hasattr(ds, '__getitem__')):
+            raise TypeError(f"a {type(ds).__name__} can't be walked through: it has no len() or no [i]")
+        self.n = len(ds)
+        self.steps,self._given_steps = set(),{}
 
     batch_size = property(lambda self: self.bs)
-    def __len__(self): return len(self.sampler)
+    def __len__(self): return self._length() if self.sampler is None else len(self.sampler)
 
     def __iter__(self)->Iterator:
-        batches = self._with_workers() if self.num_workers else map(self._get_batch, self.sampler)
+        if self.sampler is None: return self._by_steps()
+        batches = map(self._get_batch, self.sampler)
+        if self.num_workers: batches = self._with_workers(self._get_batch, self.sampler)
         if self.device is None: return iter(batches)
         return (to_device(b, self.device) for b in batches)
 
@@ -150,10 +161,10 @@ class DataLoader:
         if isinstance(ds, TensorDataset): return tuple(_rows(o, idxs) for o in ds.tensors)
         return collate([ds[i] for i in idxs.tolist()])
 
-    def _with_workers(self):
+    def _with_workers(self, get, portions):
         from torch.utils.data import DataLoader as Workers
-        how = dict(sampler=[o.tolist() for o in self.sampler], batch_size=None, num_workers=self.num_workers)
-        try: yield from Workers(_Batches(self._get_batch), **how)
+        how = dict(sampler=[o.tolist() for o in portions], batch_size=None, num_workers=self.num_workers)
+        try: yield from Workers(_Batches(get), **how)
         except Exception as e:
             if get_start_method()=='fork' or not re.search('exited unexpectedly|pickle', str(e)): raise
             raise RuntimeError(
@@ -163,8 +174,9 @@ class DataLoader:
 
     def one_batch(self): # a batch, as iterating gives it
         "The first batch of a new walk. ValueError if there is none."
-        if len(self)==0:
+        if self.n is not None and len(self)==0:
             raise ValueError(f'there are no batches: {self.n} items, batch_size={self.bs}, drop_last={self.drop_last}')
+        if self.sampler is None: return next(self._by_steps())
         b = self._get_batch(next(iter(self.sampler)))
         return b if self.device is None else to_device(b, self.device)
 
@@ -181,7 +193,7 @@ class DataLoader:
     )->'DataLoader': # a new one
         "The same loader with something changed. Source: `fastai.DataLoader.new`."
         names = ('bs','shuffle','drop_last','num_workers','generator','device')
-        old = {k: getattr(self, k) for k in names}
+        old = {**{k: getattr(self, k) for k in names}, **self._given_steps}
         return type(self)(self.dataset if dataset is None else dataset, **{**old, **kwargs})
 
 # %% ../nbs/03_dataloaders.ipynb #fc2e8759
@@ -351,3 +363,124 @@ def cpu(self:DataLoaders)->DataLoaders: # the same loaders
 def cuda(self:DataLoaders)->DataLoaders: # the same loaders
     "Batches go to the GPU from now on."
     return self.to('cuda')
+
+# %% ../nbs/03_dataloaders.ipynb #a5fa0003
+@patch
+def before_iter(self:DataLoader):
+    "Before a walk. Source of all of these steps: `fastai.DataLoader`."
+
+@patch
+def after_iter(self:DataLoader):
+    "After a walk."
+
+@patch
+def get_idxs(self:DataLoader)->list: # indices, int
+    "The order of one walk."
+    return torch.cat(list(BatchSampler(self.n, max(self.n, 1), self.shuffle, generator=self.generator))).tolist()
+
+@patch
+def create_item(self:DataLoader,
+    i, # number of the item; None for data that can only be walked through
+): # the item
+    "Fetch one item. StopIteration ends the walk."
+    return next(self.it) if i is None else self.dataset[i]
+
+@patch
+def after_item(self:DataLoader, item):
+    "Change an item."
+    return item
+
+@patch
+def before_batch(self:DataLoader, items):
+    "Change the list of a batch's items."
+    return items
+
+@patch
+def create_batch(self:DataLoader, items):
+    "Make a batch of a list of items."
+    return collate(items)
+
+@patch
+def after_batch(self:DataLoader, b):
+    "Change a batch, once it is on its device."
+    return b
+
+# %% ../nbs/03_dataloaders.ipynb #a5fa0005
+_item_steps = ['create_item','after_item','before_batch','create_batch']
+_standard = {o: getattr(DataLoader, o) for o in ['before_iter','get_idxs',*_item_steps,'after_batch','after_iter']}
+
+@patch
+def _note_steps(self:DataLoader, given):
+    "Note the steps that are not the standard ones, and how the data can be walked through. TypeError, ValueError."
+    unknown = [o for o in given if o not in (*_standard,'n','indexed')]
+    if unknown: raise TypeError(f'DataLoader has no argument {unknown[0]}; its steps are {", ".join(_standard)}')
+    self._given_steps = given
+    for name in _standard:
+        if name in given: setattr(self, name, given[name])
+    self.steps = {o for o in _standard if o in given or getattr(type(self), o) is not _standard[o]}
+    ds = self.dataset
+    has_length,numbered = hasattr(ds, '__len__'),hasattr(ds, '__getitem__') and hasattr(ds, '__len__')
+    self.n = given.get('n', len(ds) if has_length else None)
+    self.indexed = given.get('indexed', numbered or self.n is not None and 'create_item' in self.steps)
+    if not (self.indexed or hasattr(ds, '__iter__') or 'create_item' in self.steps):
+        raise TypeError(f"a {type(ds).__name__} can't be walked through: give a list, a Dataset, or what can be iterated")
+    if self.shuffle and not self.indexed:
+        raise ValueError(f'shuffle=True was given for a {type(ds).__name__}, whose items come in an order of their own: '
+                         'make a list of it first')
+    if not self.indexed: self.steps.add('as they come')
+    if self.bs is None: self.steps.add('one by one')
+
+@patch
+def _length(self:DataLoader):
+    if self.n is None: raise TypeError(f'nobody knows how many items a {type(self.dataset).__name__} has: say it by n=')
+    if self.bs is None: return self.n
+    return len(BatchSampler(self.n, self.bs, drop_last=self.drop_last))
+
+# %% ../nbs/03_dataloaders.ipynb #a5fa0007
+@patch
+def _make_batch(self:DataLoader, items):
+    "A batch of changed items; of one item, where they go one by one."
+    if self.bs is not None: return self.create_batch(self.before_batch(items))
+    item = items[0]
+    if 'create_batch' in self.steps: return self.create_batch(item)
+    return torch.as_tensor(item) if hasattr(item, '__array__') else item
+
+@patch
+def _batch_by_steps(self:DataLoader, idxs):
+    if self.bs is not None and self.steps.isdisjoint(_item_steps): return self._get_batch(idxs)
+    return self._make_batch([self.after_item(self.create_item(i)) for i in idxs.tolist()])
+
+@patch
+def _batches_as_they_come(self:DataLoader):
+    "RuntimeError for a second walk through what can be walked through once."
+    self.it = None if self.dataset is None else iter(self.dataset)
+    if self.it is not None and self.it is self.dataset:
+        if getattr(self, '_used_up', False):
+            raise RuntimeError(f'this {type(self.it).__name__} has been walked through, and nothing is left of it: '
+                               'make a list of it, or a new loader for each epoch')
+        self._used_up = True
+    items,more = [],True
+    while more:
+        try: items.append(self.after_item(self.create_item(None)))
+        except StopIteration: more = False
+        if len(items)==(self.bs or 1) or items and not more and not self.drop_last:
+            yield self._make_batch(items)
+            items = []
+
+@patch
+def _by_steps(self:DataLoader):
+    self.before_iter()
+    if not self.indexed: batches = self._batches_as_they_come() # in this process, whatever num_workers says
+    else:
+        portions = torch.tensor(self.get_idxs()).split(self.bs or 1)[:len(self)]
+        batches = map(self._batch_by_steps, portions)
+        if self.num_workers: batches = self._with_workers(self._batch_by_steps, portions)
+    for b in batches: yield self.after_batch(b if self.device is None else to_device(b, self.device))
+    self.after_iter()
+
+def _of_dataset(self, name):
+    "What a loader doesn't have, its dataset may."
+    if name.startswith('_') or vars(self).get('dataset') is None: raise AttributeError(name)
+    return getattr(self.dataset, name)
+
+DataLoader.__getattr__ = _of_dataset

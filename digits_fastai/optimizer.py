@@ -16,9 +16,7 @@ from torch import Tensor,nn
 
 # %% ../nbs/04_optimizer.ipynb #8197a892
 def _as_list(params, name):
-    if isinstance(params, Tensor):
-        raise TypeError(f'{name} takes a list of parameters, not one tensor: put it in a list')
-    params = list(params)
+    params = [params] if isinstance(params, Tensor) else list(params)
     if not params:
         raise ValueError(f'{name} was given no parameters. A generator that has been walked through is empty: '
                          'call model.parameters() anew')
@@ -55,12 +53,14 @@ class Optimizer:
     "What optimizers share: groups of parameters with their hyperparameters, and a memory for each parameter."
     def __init__(self,
         params, # parameters, or a list of lists of them (groups)
-        **hypers, # hyperparameters, the same for every group to begin with
+        **hypers, # hyperparameters: for all groups, for each (a list), or a slice
     ):
         "TypeError, ValueError if `params` aren't tensors that can be trained."
         params = _as_list(params, type(self).__name__)
         groups = params if isinstance(params[0], (list,tuple)) else [params]
-        self.param_groups = [dict(params=list(g), **hypers) for g in groups]
+        self.param_groups = [dict(params=list(g)) for g in groups]
+        for name,value in hypers.items():
+            for group,v in zip(self.param_groups, per_group(value, len(groups))): group[name] = v
         self.state = defaultdict(dict)
 
     params = property(lambda self: [p for g in self.param_groups for p in g['params']])
@@ -84,6 +84,15 @@ class Optimizer:
     ):
         "Change one parameter: what each kind of optimizer has to say for itself."
         raise NotImplementedError(f'{type(self).__name__} has no update(p, grad, state, group)')
+
+    decouple_wd = True # see `decay`
+    def decay(self, p, grad, state, group):
+        "Shrink the weight by `lr*wd` of itself, or put `wd` of it into the gradient, which comes back."
+        wd = group['wd']
+        if not wd or not state.get('do_wd', True): return grad
+        if not self.decouple_wd: return grad.add(p, alpha=wd)
+        p.mul_(1 - group['lr']*wd)
+        return grad
 
     def state_dict(self)->dict: # 'state' by the parameter's number, 'param_groups' with numbers for parameters
         "Memory and hyperparameters, to be saved; in the form of PyTorch's optimizers."
@@ -125,6 +134,16 @@ def hypers(self:Optimizer)->list:
     "The hyperparameters of each group. Source: `fastai.Optimizer.hypers`."
     return [_Hypers(g) for g in self.param_groups]
 
+# %% ../nbs/04_optimizer.ipynb #9db24609
+def _param_lists(self): return [g['params'] for g in self.param_groups]
+
+def _set_param_lists(self, lists):
+    if len(lists)!=len(self.param_groups):
+        raise ValueError(f'{len(lists)} groups of parameters were given, the optimizer has {len(self.param_groups)}')
+    for group,params in zip(self.param_groups, lists): group['params'] = list(params)
+
+Optimizer.param_lists = property(_param_lists, _set_param_lists, doc='The parameters of each group. Source: fastai.')
+
 # %% ../nbs/04_optimizer.ipynb #201576d4
 class SGD(Optimizer):
     "Stochastic gradient descent. Source: `fastai.optimizer.SGD`; weight decay as in Loshchilov and Hutter (2017)."
@@ -133,12 +152,14 @@ class SGD(Optimizer):
         lr:float, # learning rate, a factor on the gradient
         mom:float=0., # momentum: how much of the running sum of gradients lives on, 0 to 1
         wd:float=0., # weight decay: the share of a weight that is lost in a step of `lr` 1
+        decouple_wd:bool=True, # shrink the weight itself? If False, decay is part of the gradient, as PyTorch has it
     ):
         "TypeError, ValueError if `params` aren't tensors that can be trained."
         super().__init__(params, lr=lr, wd=wd, **({'mom': mom} if mom else {})) # without momentum there is none to set
+        self.decouple_wd = decouple_wd
 
     def update(self, p, grad, state, group):
-        if group['wd'] and state.get('do_wd', True): p.mul_(1 - group['lr']*group['wd'])
+        grad = self.decay(p, grad, state, group)
         if 'mom' in group:
             state['grad_avg'] = state['grad_avg'].mul_(group['mom']).add_(grad) if 'grad_avg' in state else grad.clone()
             grad = state['grad_avg']
@@ -154,15 +175,17 @@ class Adam(Optimizer):
         sqr_mom:float=.99, # how much of the average of squared gradients lives on; PyTorch's second beta, there .999
         eps:float=1e-5, # added to the size, so that nothing is divided by zero; PyTorch's is 1e-8
         wd:float=.01, # weight decay: the share of a weight that is lost in a step of `lr` 1
+        decouple_wd:bool=True, # shrink the weight itself? If False, decay is part of the gradient, as PyTorch has it
     ):
         "TypeError, ValueError if `params` aren't tensors that can be trained."
         super().__init__(params, lr=lr, mom=mom, sqr_mom=sqr_mom, eps=eps, wd=wd)
+        self.decouple_wd = decouple_wd
 
     def update(self, p, grad, state, group):
         lr,mom,sqr_mom = group['lr'],group['mom'],group['sqr_mom']
         if 'step' not in state: state.update(step=0, grad_avg=torch.zeros_like(p), sqr_avg=torch.zeros_like(p))
         state['step'] += 1
-        if group['wd'] and state.get('do_wd', True): p.mul_(1 - lr*group['wd'])
+        grad = self.decay(p, grad, state, group)
         avg = state['grad_avg'].mul_(mom).add_(grad, alpha=1-mom)
         sqr = state['sqr_avg'].mul_(sqr_mom).addcmul_(grad, grad, value=1-sqr_mom)
         size = (sqr / (1-sqr_mom**state['step'])).sqrt()
