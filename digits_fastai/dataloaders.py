@@ -386,22 +386,30 @@ def create_item(self:DataLoader,
     return next(self.it) if i is None else self.dataset[i]
 
 @patch
-def after_item(self:DataLoader, item):
+def after_item(self:DataLoader,
+    item, # what `create_item` gave
+): # what takes its place
     "Change an item."
     return item
 
 @patch
-def before_batch(self:DataLoader, items):
+def before_batch(self:DataLoader,
+    items, # a batch's items, a list
+): # what takes its place
     "Change the list of a batch's items."
     return items
 
 @patch
-def create_batch(self:DataLoader, items):
+def create_batch(self:DataLoader,
+    items, # a batch's items, a list
+): # tensors, as `collate` makes them
     "Make a batch of a list of items."
     return collate(items)
 
 @patch
-def after_batch(self:DataLoader, b):
+def after_batch(self:DataLoader,
+    b, # a batch
+): # what takes its place
     "Change a batch, once it is on its device."
     return b
 

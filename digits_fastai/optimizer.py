@@ -86,7 +86,12 @@ class Optimizer:
         raise NotImplementedError(f'{type(self).__name__} has no update(p, grad, state, group)')
 
     decouple_wd = True # see `decay`
-    def decay(self, p, grad, state, group):
+    def decay(self,
+        p:Tensor, # the parameter, to be changed in place
+        grad:Tensor, # its gradient, of the same shape
+        state:dict, # what is remembered about it
+        group:dict, # the hyperparameters of its group
+    )->Tensor: # the gradient to step by
         "Shrink the weight by `lr*wd` of itself, or put `wd` of it into the gradient, which comes back."
         wd = group['wd']
         if not wd or not state.get('do_wd', True): return grad
