@@ -122,33 +122,6 @@ class Optimizer:
         for g,new in zip(self.param_groups, sd['param_groups']): g.update({k: new[k] for k in new if k!='params'})
         self.state = state
 
-# %% ../nbs/04_optimizer.ipynb #9db24608
-class _Hypers(MutableMapping):
-    "The hyperparameters of one group."
-    def __init__(self, group): self._group = group
-    def _names(self): return [k for k in self._group if k!='params']
-    def __iter__(self): return iter(self._names())
-    def __len__(self): return len(self._names())
-    def __getitem__(self, k): return self._group[k]
-    def __setitem__(self, k, v): self._group[k] = v
-    def __delitem__(self, k): raise TypeError(f'a hyperparameter stays: set {k} to another value')
-    def __repr__(self): return repr(dict(self))
-
-@patch(as_prop=True)
-def hypers(self:Optimizer)->list:
-    "The hyperparameters of each group. Source: `fastai.Optimizer.hypers`."
-    return [_Hypers(g) for g in self.param_groups]
-
-# %% ../nbs/04_optimizer.ipynb #9db24609
-def _param_lists(self): return [g['params'] for g in self.param_groups]
-
-def _set_param_lists(self, lists):
-    if len(lists)!=len(self.param_groups):
-        raise ValueError(f'{len(lists)} groups of parameters were given, the optimizer has {len(self.param_groups)}')
-    for group,params in zip(self.param_groups, lists): group['params'] = list(params)
-
-Optimizer.param_lists = property(_param_lists, _set_param_lists, doc='The parameters of each group. Source: fastai.')
-
 # %% ../nbs/04_optimizer.ipynb #201576d4
 class SGD(Optimizer):
     "Stochastic gradient descent. Source: `fastai.optimizer.SGD`; weight decay as in Loshchilov and Hutter (2017)."
@@ -260,6 +233,33 @@ def set_opt_lr(
 ):
     "Set the learning rate. TypeError if the optimizer keeps it nowhere we know."
     set_hyper(opt, 'lr', lr)
+
+# %% ../nbs/04_optimizer.ipynb #9db24608
+class _Hypers(MutableMapping):
+    "The hyperparameters of one group."
+    def __init__(self, group): self._group = group
+    def _names(self): return [k for k in self._group if k!='params']
+    def __iter__(self): return iter(self._names())
+    def __len__(self): return len(self._names())
+    def __getitem__(self, k): return self._group[k]
+    def __setitem__(self, k, v): self._group[k] = v
+    def __delitem__(self, k): raise TypeError(f'a hyperparameter stays: set {k} to another value')
+    def __repr__(self): return repr(dict(self))
+
+@patch(as_prop=True)
+def hypers(self:Optimizer)->list:
+    "The hyperparameters of each group. Source: `fastai.Optimizer.hypers`."
+    return [_Hypers(g) for g in self.param_groups]
+
+# %% ../nbs/04_optimizer.ipynb #9db24609
+def _param_lists(self): return [g['params'] for g in self.param_groups]
+
+def _set_param_lists(self, lists):
+    if len(lists)!=len(self.param_groups):
+        raise ValueError(f'{len(lists)} groups of parameters were given, the optimizer has {len(self.param_groups)}')
+    for group,params in zip(self.param_groups, lists): group['params'] = list(params)
+
+Optimizer.param_lists = property(_param_lists, _set_param_lists, doc='The parameters of each group. Source: fastai.')
 
 # %% ../nbs/04_optimizer.ipynb #5caef6fb
 norm_layers = (nn.modules.batchnorm._BatchNorm,nn.modules.instancenorm._InstanceNorm,nn.LayerNorm,nn.GroupNorm)
