@@ -386,22 +386,30 @@ def create_item(self:DataLoader,
     return next(self.it) if i is None else self.dataset[i]
 
 @patch
-def after_item(self:DataLoader, item):
+def after_item(self:DataLoader,
+    item, # one item, as `create_item` gave it
+): # what goes into the batch
     "Change an item."
     return item
 
 @patch
-def before_batch(self:DataLoader, items):
+def before_batch(self:DataLoader,
+    items:list, # the items of a batch
+)->list: # what the batch is made of
     "Change the list of a batch's items."
     return items
 
 @patch
-def create_batch(self:DataLoader, items):
+def create_batch(self:DataLoader,
+    items:list, # the items of a batch; one item if `bs` is None
+): # the batch
     "Make a batch of a list of items."
     return collate(items)
 
 @patch
-def after_batch(self:DataLoader, b):
+def after_batch(self:DataLoader,
+    b, # the batch
+): # what iterating gives
     "Change a batch, once it is on its device."
     return b
 
