@@ -111,6 +111,7 @@ from contextlib import redirect_stdout as redirect_stdout
 from copy import copy as copy
 from copy import deepcopy as deepcopy
 from datetime import datetime as datetime
+from digits_fastai.backward import BackwardByHand as BackwardByHand
 from digits_fastai.baseline import NearestMean as NearestMean
 from digits_fastai.baseline import class_accuracies as class_accuracies
 from digits_fastai.baseline import l1_distance as l1_distance

@@ -387,29 +387,29 @@ def create_item(self:DataLoader,
 
 @patch
 def after_item(self:DataLoader,
-    item, # one item, as `create_item` gave it
-): # what goes into the batch
+    item, # what `create_item` gave
+): # what takes its place
     "Change an item."
     return item
 
 @patch
 def before_batch(self:DataLoader,
-    items:list, # the items of a batch
-)->list: # what the batch is made of
+    items, # a batch's items, a list
+): # what takes its place
     "Change the list of a batch's items."
     return items
 
 @patch
 def create_batch(self:DataLoader,
-    items:list, # the items of a batch; one item if `bs` is None
-): # the batch
+    items, # a batch's items, a list
+): # tensors, as `collate` makes them
     "Make a batch of a list of items."
     return collate(items)
 
 @patch
 def after_batch(self:DataLoader,
-    b, # the batch
-): # what iterating gives
+    b, # a batch
+): # what takes its place
     "Change a batch, once it is on its device."
     return b
 

@@ -65,7 +65,8 @@ class Callback:
 
     def __setattr__(self, k, v):
         mine = k=='learn' or k.startswith('_') or self.learn is None
-        if not mine and (k in vars(self.learn) or hasattr(type(self.learn), k)):
+        hides = not mine and (k in vars(self.learn) or hasattr(type(self.learn), k))
+        if hides and vars(self.learn).get(k) is not self: # where a callback stands under its own name, it may be meant
             warn(f"self.{k} = … makes an attribute of this {self}, and hides the Learner's: "
                  f'self.learn.{k} = … changes the Learner', stacklevel=2)
         super().__setattr__(k, v)

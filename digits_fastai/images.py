@@ -383,7 +383,7 @@ def _arrows(text):
     return arrows
 
 def gv(
-    s:str, # arrows in Graphviz's language: `a->b->c`, one chain a line, `[label=…]` after it if you like
+    s:str, # arrows in Graphviz's language: `a->b->c`, one chain a line, `[label=…]` after it; `\\n` in a box begins a line
 ):
     "Draw words with arrows between them, from left to right. ValueError without arrows. Source: `fastbook.gv`."
     import matplotlib.pyplot as plt
@@ -399,7 +399,7 @@ def gv(
     ax = plt.subplots(figsize=(1.35*(right+1), 1.4+low))[1]
     ax.axis('off')
     frame = dict(boxstyle='round,pad=.35', fc='white', ec='.3')
-    boxes = {w: ax.text(*at[w], w, ha='center', va='center', fontsize=10, bbox=frame).get_bbox_patch() for w in column}
+    boxes = {w: ax.text(*at[w], w.replace('\\n', '\n'), ha='center', va='center', fontsize=10, bbox=frame).get_bbox_patch() for w in column}
     top = .5
     for a,b,label in arrows:
         (x0,y0),(x1,y1) = at[a],at[b]

@@ -445,7 +445,9 @@ class Learner(Evaluator):
     "Data, model, loss and optimizer, and the loop that trains them. Source: `fastai.learner.Learner`."
     def predict(self,
         item, # one input, without a batch axis; a tuple for a model of several; a PIL picture, or a picture's file
-    )->tuple[Any,Tensor,Tensor]: # label (from `dls.vocab`, else the index), index int64 [], probabilities float [C]
+        *,
+        with_input:bool=False, # the input, too, before the label?
+    )->tuple[Any,...]: # label (from `dls.vocab`, else the index), index int64 [], probabilities float [C]
         "Label one input. ValueError if it is several, or if the loss doesn't say what turns outputs into probabilities."
         act = activation_of(self.loss_func)
         if act is None:
@@ -455,7 +457,8 @@ class Learner(Evaluator):
         p = act(self._outputs_of_one(item))[0].flatten().cpu()
         if len(p)==1: p = torch.cat([1-p, p])
         i,vocab = p.argmax(),getattr(self.dls, 'vocab', None)
-        return str(vocab[i]) if vocab else i.item(),i,p
+        res = str(vocab[i]) if vocab else i.item(),i,p
+        return (item,*res) if with_input else res
 
     def _outputs_of_one(self, item):
         if isinstance(item, (str,Path)) or hasattr(item, 'getbands'): item = _picture(item, _example(self.dls))

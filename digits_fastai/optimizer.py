@@ -48,7 +48,7 @@ class BasicOptim:
         "Forget all gradients."
         for p in self.params: p.grad = None
 
-# %% ../nbs/04_optimizer.ipynb #aa153c8e
+# %% ../nbs/04_optimizer.ipynb #9db24602
 def per_group(
     value, # a number for all; a list; or a slice, from `start` to `stop`, or a tenth of `stop` for all but the last
     n:int, # how many groups
@@ -101,11 +101,11 @@ class Optimizer:
 
     decouple_wd = True # see `decay`
     def decay(self,
-        p:Tensor, # the parameter; it may be changed in place
+        p:Tensor, # the parameter, to be changed in place
         grad:Tensor, # its gradient, of the same shape
         state:dict, # what is remembered about it
         group:dict, # the hyperparameters of its group
-    )->Tensor: # the gradient to step along
+    )->Tensor: # the gradient to step by
         "Shrink the weight by `lr*wd` of itself, or put `wd` of it into the gradient, which comes back."
         wd = group['wd']
         if not wd or not state.get('do_wd', True): return grad
@@ -135,33 +135,6 @@ class Optimizer:
                 state[params[i]][k] = v.detach().clone().to(params[i].device) if isinstance(v, Tensor) else v
         for g,new in zip(self.param_groups, sd['param_groups']): g.update({k: new[k] for k in new if k!='params'})
         self.state = state
-
-# %% ../nbs/04_optimizer.ipynb #9db24608
-class _Hypers(MutableMapping):
-    "The hyperparameters of one group."
-    def __init__(self, group): self._group = group
-    def _names(self): return [k for k in self._group if k!='params']
-    def __iter__(self): return iter(self._names())
-    def __len__(self): return len(self._names())
-    def __getitem__(self, k): return self._group[k]
-    def __setitem__(self, k, v): self._group[k] = v
-    def __delitem__(self, k): raise TypeError(f'a hyperparameter stays: set {k} to another value')
-    def __repr__(self): return repr(dict(self))
-
-@patch(as_prop=True)
-def hypers(self:Optimizer)->list:
-    "The hyperparameters of each group. Source: `fastai.Optimizer.hypers`."
-    return [_Hypers(g) for g in self.param_groups]
-
-# %% ../nbs/04_optimizer.ipynb #9db24609
-def _param_lists(self): return [g['params'] for g in self.param_groups]
-
-def _set_param_lists(self, lists):
-    if len(lists)!=len(self.param_groups):
-        raise ValueError(f'{len(lists)} groups of parameters were given, the optimizer has {len(self.param_groups)}')
-    for group,params in zip(self.param_groups, lists): group['params'] = list(params)
-
-Optimizer.param_lists = property(_param_lists, _set_param_lists, doc='The parameters of each group. Source: fastai.')
 
 # %% ../nbs/04_optimizer.ipynb #201576d4
 class SGD(Optimizer):
@@ -261,6 +234,33 @@ def set_opt_lr(
 ):
     "Set the learning rate. TypeError if the optimizer keeps it nowhere we know."
     set_hyper(opt, 'lr', lr)
+
+# %% ../nbs/04_optimizer.ipynb #9db24608
+class _Hypers(MutableMapping):
+    "The hyperparameters of one group."
+    def __init__(self, group): self._group = group
+    def _names(self): return [k for k in self._group if k!='params']
+    def __iter__(self): return iter(self._names())
+    def __len__(self): return len(self._names())
+    def __getitem__(self, k): return self._group[k]
+    def __setitem__(self, k, v): self._group[k] = v
+    def __delitem__(self, k): raise TypeError(f'a hyperparameter stays: set {k} to another value')
+    def __repr__(self): return repr(dict(self))
+
+@patch(as_prop=True)
+def hypers(self:Optimizer)->list:
+    "The hyperparameters of each group. Source: `fastai.Optimizer.hypers`."
+    return [_Hypers(g) for g in self.param_groups]
+
+# %% ../nbs/04_optimizer.ipynb #9db24609
+def _param_lists(self): return [g['params'] for g in self.param_groups]
+
+def _set_param_lists(self, lists):
+    if len(lists)!=len(self.param_groups):
+        raise ValueError(f'{len(lists)} groups of parameters were given, the optimizer has {len(self.param_groups)}')
+    for group,params in zip(self.param_groups, lists): group['params'] = list(params)
+
+Optimizer.param_lists = property(_param_lists, _set_param_lists, doc='The parameters of each group. Source: fastai.')
 
 # %% ../nbs/04_optimizer.ipynb #5caef6fb
 norm_layers = (nn.modules.batchnorm._BatchNorm,nn.modules.instancenorm._InstanceNorm,nn.LayerNorm,nn.GroupNorm)

@@ -141,7 +141,7 @@ _instead = {
     'TrainEvalCallback': 'the Learner has its own',
     'Recorder': 'the Learner has its own',
     'ProgressCallback': 'the Learner has its own',
-    'ShowGraphCallback': 'learn.recorder.plot_loss() draws the losses',
+    'ShowGraphCallback': 'take ShowGraphCallback of digits_fastai.training.callbacks',
     'LRFinder': 'take learn.lr_find()',
     'SaveModelCallback': 'take SaveModelCallback of digits_fastai.training.stopping',
     'NonNativeMixedPrecision': 'take MixedPrecision of digits_fastai.training.callbacks',

@@ -330,8 +330,9 @@ def test_a_loss_that_is_no_number_is_null(alone):
 
 @not_on_windows
 @pytest.mark.parametrize('words,sign', [
-    (['train','--model','linear','--epochs',2,'--out','m','--json'], r'[█-]\|'), (['check','right.py','--json'], 'checking 1 file'),
-    (['data','convert','sheet'], 'converting'), (['ladder','--quick'], 'climbing')], ids=lambda o: str(o[:2]))
+    (['train','--model','linear','--epochs',2,'--out','m','--json'], r'[█-]\|'), (['data','convert','sheet'], 'converting'),
+    pytest.param(['check','right.py','--json'], 'checking 1 file', marks=pytest.mark.slow),
+    pytest.param(['ladder','--quick'], 'climbing', marks=pytest.mark.slow)], ids=lambda o: o[0] if isinstance(o, list) else '')
 def test_progress_is_on_standard_error_and_the_result_alone_on_the_other(words, sign, tmp_path, path):
     (tmp_path/'right.py').write_text(good)
     shell = ['sh', '-c', 'exec "$@" >out', 'sh', *start]

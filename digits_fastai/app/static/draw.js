@@ -84,7 +84,7 @@ function asPng() { // black on white, whatever the page looks like
 
 // Asking: at most every `wait` milliseconds, one question at a time, and the last state is always asked about
 
-let timer = null, busy = false, stale = false, keeping = false, trouble = false, answer = null
+let timer = null, again = null, busy = false, stale = false, keeping = false, trouble = false, answer = null
 
 function changed() {
   paint()
@@ -112,7 +112,7 @@ async function ask() {
   } catch (e) {
     show(null)
     warn(e.message)
-    if (e.gone) timer ??= setTimeout(() => { timer = null; ask() }, 1000) // it may come back
+    if (e.gone) again ??= setTimeout(() => { again = null; ask() }, 1000) // it may come back
   }
   clearTimeout(waiting)
   busy = false
