@@ -31,7 +31,7 @@ from .training.stopping import *
 from .training.tracking import *
 from .training.interpretation import *
 from .training.inspection import *
-import digits_fastai.training.as_fastai # no names: what it adds hangs on the Learner
+from .training import as_fastai as _as_fastai # noqa: F401 what it adds hangs on the Learner
 
 # %% ../nbs/13_all.ipynb #a11c0de2
 from .nets.convolutions import conv_net # the star hands it on
