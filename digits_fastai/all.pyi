@@ -10,6 +10,8 @@ import concurrent as _concurrent
 concurrent = _concurrent
 import csv as _csv
 csv = _csv
+import digits_fastai as _digits_fastai
+digits_fastai = _digits_fastai
 import enum as _enum
 enum = _enum
 import fastai.vision.models as _models
@@ -109,6 +111,7 @@ from contextlib import redirect_stdout as redirect_stdout
 from copy import copy as copy
 from copy import deepcopy as deepcopy
 from datetime import datetime as datetime
+from digits_fastai.backward import BackwardByHand as BackwardByHand
 from digits_fastai.baseline import NearestMean as NearestMean
 from digits_fastai.baseline import class_accuracies as class_accuracies
 from digits_fastai.baseline import l1_distance as l1_distance
@@ -155,6 +158,7 @@ from digits_fastai.grading.check import check_piece as check_piece
 from digits_fastai.images import gv as gv
 from digits_fastai.images import load_folder as load_folder
 from digits_fastai.images import load_images as load_images
+from digits_fastai.images import open_picture as open_picture
 from digits_fastai.images import plot_function as plot_function
 from digits_fastai.images import setup_book as setup_book
 from digits_fastai.images import show_image as show_image
@@ -190,9 +194,12 @@ from digits_fastai.optimizer import as_fastai as as_fastai
 from digits_fastai.training.callbacks import GradientAccumulation as GradientAccumulation
 from digits_fastai.training.callbacks import GradientClip as GradientClip
 from digits_fastai.training.callbacks import MixedPrecision as MixedPrecision
-from digits_fastai.training.callbacks import NaNGuard as NaNGuard
+from digits_fastai.training.callbacks import RealFitCallback as RealFitCallback
 from digits_fastai.training.callbacks import ShapeGuard as ShapeGuard
+from digits_fastai.training.callbacks import ShowGraphCallback as ShowGraphCallback
 from digits_fastai.training.callbacks import StepGuard as StepGuard
+from digits_fastai.training.callbacks import TerminateOnNaNCallback as TerminateOnNaNCallback
+from digits_fastai.training.callbacks import folder_of as folder_of
 from digits_fastai.training.checkpoints import Checkpoint as Checkpoint
 from digits_fastai.training.checkpoints import Resume as Resume
 from digits_fastai.training.inspection import ActivationStats as ActivationStats
@@ -215,11 +222,12 @@ from digits_fastai.training.schedules import sched_cos as sched_cos
 from digits_fastai.training.schedules import sched_exp as sched_exp
 from digits_fastai.training.schedules import sched_lin as sched_lin
 from digits_fastai.training.schedules import sched_no as sched_no
-from digits_fastai.training.stopping import EarlyStopping as EarlyStopping
-from digits_fastai.training.stopping import SaveBest as SaveBest
-from digits_fastai.training.stopping import Tracker as Tracker
-from digits_fastai.training.tracking import CSVLog as CSVLog
-from digits_fastai.training.tracking import WandB as WandB
+from digits_fastai.training.stopping import EarlyStoppingCallback as EarlyStoppingCallback
+from digits_fastai.training.stopping import SaveModelCallback as SaveModelCallback
+from digits_fastai.training.stopping import TrackerCallback as TrackerCallback
+from digits_fastai.training.stopping import better as better
+from digits_fastai.training.tracking import CSVLogger as CSVLogger
+from digits_fastai.training.tracking import WandbCallback as WandbCallback
 from digits_fastai.training.weights import load_learner as load_learner
 from digits_fastai.vision import resnet18_learner as resnet18_learner
 from enum import Enum as Enum
@@ -271,7 +279,6 @@ from fastai.vision.all import BuiltinFunctionType as BuiltinFunctionType
 from fastai.vision.all import BuiltinMethodType as BuiltinMethodType
 from fastai.vision.all import Button as Button
 from fastai.vision.all import BypassNewMeta as BypassNewMeta
-from fastai.vision.all import CSVLogger as CSVLogger
 from fastai.vision.all import CachedAwaitable as CachedAwaitable
 from fastai.vision.all import CachedIter as CachedIter
 from fastai.vision.all import Canvas as Canvas
@@ -332,7 +339,6 @@ from fastai.vision.all import DocmentTbl as DocmentTbl
 from fastai.vision.all import DocmentText as DocmentText
 from fastai.vision.all import Dt as Dt
 from fastai.vision.all import DynamicUnet as DynamicUnet
-from fastai.vision.all import EarlyStoppingCallback as EarlyStoppingCallback
 from fastai.vision.all import EfficientNet as EfficientNet
 from fastai.vision.all import EfficientNet_B0_Weights as EfficientNet_B0_Weights
 from fastai.vision.all import EfficientNet_B1_Weights as EfficientNet_B1_Weights
@@ -627,7 +633,6 @@ from fastai.vision.all import SEModule as SEModule
 from fastai.vision.all import SEResNeXtBlock as SEResNeXtBlock
 from fastai.vision.all import Safe as Safe
 from fastai.vision.all import Saturation as Saturation
-from fastai.vision.all import SaveModelCallback as SaveModelCallback
 from fastai.vision.all import SaveReturn as SaveReturn
 from fastai.vision.all import SchedCos as SchedCos
 from fastai.vision.all import SchedExp as SchedExp
@@ -644,7 +649,6 @@ from fastai.vision.all import SeparableBlock as SeparableBlock
 from fastai.vision.all import SequentialEx as SequentialEx
 from fastai.vision.all import ShortEpochCallback as ShortEpochCallback
 from fastai.vision.all import ShowDocRenderer as ShowDocRenderer
-from fastai.vision.all import ShowGraphCallback as ShowGraphCallback
 from fastai.vision.all import ShowPrint as ShowPrint
 from fastai.vision.all import ShowTitle as ShowTitle
 from fastai.vision.all import ShuffleNetV2 as ShuffleNetV2
@@ -705,7 +709,6 @@ from fastai.vision.all import TensorMultiCategory as TensorMultiCategory
 from fastai.vision.all import TensorPoint as TensorPoint
 from fastai.vision.all import TensorPointCreate as TensorPointCreate
 from fastai.vision.all import TensorTypes as TensorTypes
-from fastai.vision.all import TerminateOnNaNCallback as TerminateOnNaNCallback
 from fastai.vision.all import Textarea as Textarea
 from fastai.vision.all import TfmdDL as TfmdDL
 from fastai.vision.all import TfmdLists as TfmdLists
@@ -724,7 +727,6 @@ from fastai.vision.all import TitledTuple as TitledTuple
 from fastai.vision.all import ToTensor as ToTensor
 from fastai.vision.all import ToTensorBase as ToTensorBase
 from fastai.vision.all import Tr as Tr
-from fastai.vision.all import TrackerCallback as TrackerCallback
 from fastai.vision.all import TrainTestSplitter as TrainTestSplitter
 from fastai.vision.all import Transform as Transform
 from fastai.vision.all import TransformBlock as TransformBlock

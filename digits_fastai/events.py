@@ -10,12 +10,14 @@ __all__ = ['batch_events', 'events', 'cancellations', 'CancelStepException', 'Ca
 
 # %% ../nbs/07_events.ipynb #08e6d336
 import re,signal,sys,threading,time
-from contextlib import contextmanager
+from contextlib import ExitStack,contextmanager
+from types import MethodType
+from warnings import warn
 
 import torch
 from torch import Tensor
 
-from .metrics import AvgLoss,AvgSmoothLoss
+from .metrics import AvgLoss,AvgMetric,AvgSmoothLoss
 from .optimizer import opt_lr
 
 # %% ../nbs/07_events.ipynb #360ba19d
@@ -41,6 +43,14 @@ class Callback:
     run_train,run_valid = True,True # listen to the batches of training? of validation?
     learn = None # the Learner, once added to one
 
+    def __init__(self,
+        **functions, # by event, functions of the callback itself: Callback(after_batch=lambda self: …)
+    ):
+        "TypeError if there is no such event."
+        for event,f in functions.items():
+            if event not in events: raise TypeError(f'there is no event {event}. There are {", ".join(events)}')
+            setattr(self, event, MethodType(f, self))
+
     @property
     def name(self):
         short = type(self).__name__.removesuffix('Callback') or 'Callback'
@@ -48,7 +58,29 @@ class Callback:
 
     def __getattr__(self, k):
         if k.startswith('_') or self.learn is None or k in events: raise AttributeError(k)
+        if k=='fitting' and not hasattr(self.learn, k): # fastai's Learner, which tells by other callbacks
+            return not (hasattr(self.learn, 'gather_preds') or hasattr(self.learn, 'lr_finder'))
+        if k=='on_exit' and not hasattr(self.learn, k): return vars(self).setdefault('_at_the_end', ExitStack())
         return getattr(self.learn, k)
+
+    def __setattr__(self, k, v):
+        mine = k=='learn' or k.startswith('_') or self.learn is None
+        hides = not mine and (k in vars(self.learn) or hasattr(type(self.learn), k))
+        if hides and vars(self.learn).get(k) is not self: # where a callback stands under its own name, it may be meant
+            warn(f"self.{k} = … makes an attribute of this {self}, and hides the Learner's: "
+                 f'self.learn.{k} = … changes the Learner', stacklevel=2)
+        super().__setattr__(k, v)
+
+    def __call__(self,
+        event:str, # one of `events`
+    ): # what the method of that name gives; None without one, or if this callback isn't to run now
+        "What fastai's Learner does with its callbacks; ours looks once who has a method for what."
+        if event in batch_events and not (self.run_train if getattr(self, 'training', True) else self.run_valid): return
+        res = getattr(self, event)() if self.run and hasattr(self, event) else None
+        if event=='after_fit':
+            self.run = True
+            vars(self).pop('_at_the_end', ExitStack()).close()
+        return res
 
     def __repr__(self): return type(self).__name__
 
@@ -62,6 +94,7 @@ class TrainEvalCallback(Callback):
         self.learn.epoch,self.learn.pct_train = self.start_epoch,0.
         self.learn.train_iter = self.start_epoch*len(self.dls.train)
         self.learn.loss = torch.zeros(()) # there until a batch has one
+        self.learn.pred = None
 
     def before_train(self):
         self.learn.pct_train = self.epoch/self.n_epoch
@@ -111,9 +144,17 @@ class Recorder(Callback):
         if not learn.training:
             for m in self._valid: m.accumulate(learn)
             return
+        if not self.losses: self._try_metrics()
         self.smooth_loss.accumulate(learn)
         self.lrs.append(opt_lr(learn.opt))
         self.losses.append(self.smooth_loss.value)
+
+    def _try_metrics(self): # what a metric refuses is refused at the first batch, and not after an epoch
+        if self.learn.pred is None: return # the batch was called off
+        for m in self.metrics:
+            if not isinstance(m, AvgMetric): continue
+            m.reset()
+            with torch.no_grad(): m.accumulate(self.learn)
 
     def after_cancel_train(self): self.cancelled.add('train')
     def after_cancel_validate(self): self.cancelled.add('valid')
@@ -182,14 +223,25 @@ class ProgressCallback(Callback):
     def _write(self, row): self.mbar.write(_cells(row), table=True)
 
 # %% ../nbs/07_events.ipynb #fb1ff7e1
+def _on_cpu(o): return tuple(_on_cpu(p) for p in o) if isinstance(o, (tuple,list)) else o.detach().cpu()
+def _alone(b): return b[0] if len(b)==1 else b
+
 class GatherPredsCallback(Callback):
-    "Keeps predictions and targets of each batch, on the CPU. Source: `fastai.callback.core.GatherPredsCallback`."
+    "Keeps what comes by in each batch, on the CPU. Source: `fastai.callback.core.GatherPredsCallback`."
     run_train = False
 
-    def before_validate(self): self.preds,self.targets = [],[]
+    def __init__(self,
+        with_input:bool=False, # the inputs, too?
+        with_loss:bool=False, # the losses of the items, too? The Learner's loss must not be a mean then
+    ): self.with_input,self.with_loss = with_input,with_loss
+
+    def before_validate(self): self.inputs,self.preds,self.targets,self.losses = [],[],[],[]
+
     def after_batch(self):
-        self.preds.append(self.pred.detach().cpu())
-        if self.yb: self.targets.append(self.yb[0].cpu())
+        self.preds.append(_on_cpu(self.pred))
+        if self.yb: self.targets.append(_on_cpu(_alone(self.yb)))
+        if self.with_input: self.inputs.append(_on_cpu(_alone(self.xb)))
+        if self.with_loss: self.losses.append(_on_cpu(self.learn.loss).view(len(self.yb[0]), -1).mean(1))
 
 # %% ../nbs/07_events.ipynb #aaafa198
 cancellations = (CancelStepException,CancelBackwardException,CancelBatchException,CancelTrainException,
@@ -199,10 +251,12 @@ def blame(
     e:Exception, # what went wrong; changed in place, unless it only calls something off
     cb:Callback, # in which callback
     event:str, # at which event
-)->Exception: # the same exception
+)->Exception: # the same exception, or ours for a cancellation of fastai's
     "Write callback and event into the message of an exception."
     who = f'[in {cb}, at {event}]'
     if isinstance(e, cancellations): return e
+    for c in cancellations:
+        if type(e).__name__==c.__name__: return c(*e.args) # fastai's, from a callback of fastai's
     if not e.args or isinstance(e.args[0], str): e.args = (' '.join([*e.args[:1], who]), *e.args[1:])
     elif hasattr(e, 'add_note'): e.add_note(who) # an OSError begins with a number
     return e

@@ -31,6 +31,11 @@ def _same_shape(preds, targets, name):
                      f'against each other, and every prediction compared with every target. Fix: {fix}.')
 
 # %% ../nbs/05_losses.ipynb #3ad0a0a9
+def _zeros_and_ones(targets, name):
+    if targets.dtype==torch.bool or ((targets==0) | (targets==1)).all(): return
+    raise ValueError(f'{name} was given targets from {targets.min().item():g} to {targets.max().item():g}: it takes 1 for '
+                     'what is looked for and 0 for the other. Fix for labels such as 3 and 7: (y==3).float()')
+
 def _plain(t): return t if type(t) is Tensor else t.as_subclass(Tensor) # fastai's kinds of tensor don't mix
 
 def loss_function(
@@ -58,10 +63,11 @@ def _over_half(p): return p>.5
 @loss_function(torch.sigmoid, _over_half)
 def mnist_loss(
     predictions:Tensor, # raw outputs, float, any shape, most often [B,1]
-    targets:Tensor, # 1 or 0, of the same shape; whatever is not 1 counts as 0
+    targets:Tensor, # 1 or 0, of the same shape
 )->Tensor: # the loss, float, []
-    "Mean distance of sigmoid(predictions) from targets. ValueError if shapes differ. Source: the book's `mnist_loss`."
+    "Mean distance of sigmoid(predictions) from targets. ValueError: other shapes, other targets. Source: the book's."
     _same_shape(predictions, targets, 'mnist_loss')
+    _zeros_and_ones(targets, 'mnist_loss')
     p = predictions.sigmoid()
     return torch.where(targets==1, 1-p, p)
 
@@ -70,6 +76,7 @@ def activation_of(
     loss_func, # a loss: a function or an object, ours, fastai's or PyTorch's
 ): # a function from raw outputs [B,C] to probabilities [B,C]; None if nobody knows
     "What turns a model's raw outputs into probabilities: `loss_func.activation`, or what PyTorch's losses imply."
+    while isinstance(loss_func, partial) and not hasattr(loss_func, 'activation'): loss_func = loss_func.func
     if hasattr(loss_func, 'activation'): return loss_func.activation
     if loss_func is F.cross_entropy or isinstance(loss_func, nn.CrossEntropyLoss): return partial(torch.softmax, dim=1)
     if loss_func is F.binary_cross_entropy_with_logits or isinstance(loss_func, nn.BCEWithLogitsLoss):
@@ -88,16 +95,17 @@ def mse(
 # %% ../nbs/05_losses.ipynb #4311fd6a
 def batch_accuracy(
     xb:Tensor, # raw outputs, float, any shape, most often [B,1]
-    yb:Tensor, # 1 or 0, of the same shape; whatever is not 1 counts as 0
+    yb:Tensor, # 1 or 0, of the same shape
 )->Tensor: # share that is right, float, []
-    "Accuracy of a model with one output. ValueError if shapes differ. Source: the book, 'Putting It All Together'."
+    "Accuracy of a model with one output. ValueError: other shapes, other labels. Source: 'Putting It All Together'."
     _same_shape(xb, yb, 'batch_accuracy')
+    _zeros_and_ones(yb, 'batch_accuracy')
     return ((xb.sigmoid()>.5)==(yb==1)).float().mean()
 
 # %% ../nbs/05_losses.ipynb #38ec0bd1
 def accuracy(
     inp:Tensor, # raw outputs or probabilities, float, [B,C], one column a class
-    targ:Tensor, # labels, int64 in [0,C), [B]
+    targ:Tensor, # labels, int64 in [0,C), [B] or [B,1]
     axis:int=-1, # the axis that holds the classes
 )->Tensor: # share that is right, float, []
     "Share of rows whose largest output is the target's. ValueError on other shapes. Source: `fastai.metrics.accuracy`."
@@ -105,6 +113,7 @@ def accuracy(
         raise ValueError(f'accuracy was given outputs of shape {list(inp.shape)}: it needs one column for each class. '
                          'For a model with a single output use batch_accuracy.')
     best = inp.argmax(dim=axis)
+    if targ.ndim==best.ndim+1 and targ.shape[-1]==1: targ = targ.squeeze(-1) # the book's unsqueeze(1), taken back
     _same_shape(best, targ, 'accuracy (after taking the largest)')
     return (best==targ).float().mean()
 

@@ -10,6 +10,11 @@ import torch
 from torch import Tensor
 
 # %% ../nbs/06_metrics.ipynb #457aad87
+def _n_items(yb):
+    "How many items a batch has, by its targets: a tuple of tensors, or one tensor; a number counts as one item."
+    y = yb[0] if isinstance(yb, (tuple,list)) else yb
+    return len(y) if getattr(y, 'ndim', 1) else 1
+
 def _mean(loss): return loss.mean() if loss.ndim else loss # to average one number is slow, and there is one a batch
 
 class AvgMetric:
@@ -31,7 +36,7 @@ class AvgMetric:
         learn, # has the batch's `pred`, `yb` (a tuple of targets) and `loss`
     ):
         "Take in one batch."
-        self.add(self.func(learn.pred, *learn.yb), len(learn.yb[0]))
+        self.add(self.func(learn.pred, *learn.yb), _n_items(learn.yb))
 
     def add(self,
         val, # mean of a batch: a number, or a tensor []
@@ -54,7 +59,7 @@ class AvgLoss(AvgMetric):
         learn, # has the batch's `loss` and `yb` (a tuple of targets)
     ):
         "Take in one batch."
-        self.add(_mean(learn.loss), len(learn.yb[0]))
+        self.add(_mean(learn.loss), _n_items(learn.yb))
 
 # %% ../nbs/06_metrics.ipynb #3f17fa53
 class AvgSmoothLoss(AvgMetric):

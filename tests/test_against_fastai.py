@@ -238,7 +238,8 @@ def same_losses(w, tmp):
     same((w.cross_entropy.activation(many), w.cross_entropy.decodes(many)), (flat.activation(many), flat.decodes(many)), 1e-6)
     for f in (w.mnist_loss, w.mse, w.batch_accuracy):
         assert refused(f, p, t[:,0]), f'{f.__name__} broadcasts [50,1] against [50]'
-    assert refused(w.accuracy, q, c[:,None]) and refused(w.accuracy, p, t[:,0]), 'accuracy takes what it cannot compare'
+    same(w.accuracy(q, c[:,None]), w.accuracy(q, c))
+    assert refused(w.accuracy, q, c[:-1]) and refused(w.accuracy, p, t[:,0]), 'accuracy takes what it cannot compare'
 
 def same_steps(w, tmp):
     x = torch.randn(20,3, generator=torch.Generator().manual_seed(8))
@@ -248,7 +249,7 @@ def same_steps(w, tmp):
         a,b,c = (torch.randn(s).requires_grad_() for s in ((3,2),(2,),(4,)))
         opt,seen = make([[a],[b],[c]] if groups else iter([a,b,c])),[]
         for i in range(n):
-            if i==3: opt.set_hyper('lr', lr) if isinstance(lr, slice) and hasattr(opt, 'hypers') else w.set_opt_lr(opt, lr)
+            if i==3: opt.set_hyper('lr', lr) if isinstance(lr, slice) and hasattr(opt, 'set_hyper') else w.set_opt_lr(opt, lr)
             if i==4 and mom: w.set_hyper(opt, 'mom', mom)
             (x@a+b).pow(2).mean().backward()
             opt.step()
@@ -257,7 +258,7 @@ def same_steps(w, tmp):
         return seen
     same(walk(lambda ps: w.BasicOptim(ps, lr=.1)), walk(lambda ps: fo.SGD(ps, lr=.1)), 1e-6)
     same(walk(lambda ps: w.BasicOptim(ps, lr=.1)), walk(lambda ps: torch.optim.SGD(ps, lr=.1)), 1e-6)
-    for kw in (dict(), dict(mom=.9), dict(wd=.1), dict(mom=.9, wd=.1)):
+    for kw in (dict(), dict(mom=.9), dict(wd=.1), dict(mom=.9, wd=.1), dict(mom=.9, wd=.1, decouple_wd=False)):
         same(walk(lambda ps: w.SGD(ps, lr=.1, **kw)), walk(lambda ps: fo.SGD(ps, lr=.1, **kw)), 1e-6)
         same(*(walk(lambda ps: sgd(ps, lr=.1, **kw), groups=True) for sgd in (w.SGD, fo.SGD)), 1e-6)
         if len(kw)<2: # PyTorch's decay isn't decoupled from momentum

@@ -310,7 +310,11 @@ def test_a_missing_file_and_no_files_at_all(tmp_path):
 ramp = (np.arange(28*28).reshape(28,28)%256).astype(np.uint8)
 other = ramp.T.copy()
 def luma(r, g, b): return .299*r+.587*g+.114*b
-def on_white(a, alpha): return a*(alpha/255) + 255-alpha.astype(int)
+def on_paper(a, alpha):
+    "White paper under dark ink, black under light ink."
+    share = alpha/255
+    paper = 255 if (a*share).sum()<128*share.sum() else 0
+    return a*share + paper*(1-share)
 
 colours = np.stack([ramp, other, 255-ramp], -1)
 palette = Image.fromarray(ramp).convert('P')
@@ -319,8 +323,8 @@ modes = { # what is saved, as what, and the grey that the rule makes of it; for 
     'L': (Image.fromarray(ramp), 'PNG', ramp, 0),
     '1': (Image.fromarray(ramp>99), 'PNG', (ramp>99)*255, 0),
     'RGB': (Image.fromarray(colours), 'PNG', luma(ramp, other, 255-ramp), 1),
-    'RGBA': (Image.fromarray(np.dstack([colours, other])), 'PNG', on_white(luma(ramp, other, 255-ramp), other), 1.6),
-    'LA': (Image.fromarray(np.dstack([ramp, other])), 'PNG', on_white(ramp, other), 1),
+    'RGBA': (Image.fromarray(np.dstack([colours, other])), 'PNG', on_paper(luma(ramp, other, 255-ramp), other), 1.6),
+    'LA': (Image.fromarray(np.dstack([ramp, other])), 'PNG', on_paper(ramp, other), 1),
     'P': (palette, 'PNG', luma(ramp, 255-ramp, ramp*0), 1),
     'GIF': (palette, 'GIF', luma(ramp, 255-ramp, ramp*0), 1),
     '16-bit': (Image.fromarray(ramp.astype(np.uint16)*256+other), 'PNG', (ramp*256.+other)/257, .5),
@@ -355,9 +359,9 @@ def test_white_and_black_stay_white_and_black_in_every_mode():
 
 def test_a_transparent_grey_is_white_in_eight_and_in_sixteen_bits():
     eight = png(b'\0\7\x08\x09', 1, 3, before=[chunk(b'tRNS', b'\0\7')])
-    sixteen = png(b'\0'+struct.pack('>3H', 7, 257*8, 65535), 1, 3, depth=16, before=[chunk(b'tRNS', b'\0\7')])
+    sixteen = png(b'\0'+struct.pack('>3H', 7, 257*8, 257*9), 1, 3, depth=16, before=[chunk(b'tRNS', b'\0\7')])
     with written(eight) as files: assert load_images(files).tolist()==[[[255,8,9]]]
-    with written(sixteen) as files: assert load_images(files).tolist()==[[[255,8,255]]]
+    with written(sixteen) as files: assert load_images(files).tolist()==[[[255,8,9]]]
 
 @pytest.mark.parametrize('name', modes)
 def test_without_conversion_all_but_8_bit_grey_is_refused(name):
@@ -377,7 +381,124 @@ def test_two_and_four_bit_greys_are_spread_over_eight():
     with written(png(b'\0\x0f', 1, 2, depth=4)) as files: assert load_images(files).tolist()==[[[0,255]]]
 
 
+# How the camera was held.
+
+turns = {1: lambda a: a, 2: lambda a: a[:,::-1], 3: lambda a: a[::-1,::-1], 4: lambda a: a[::-1], # EXIF 2.3, 4.6.4
+         5: lambda a: a.swapaxes(0, 1), 6: lambda a: np.rot90(a, -1), 7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
+         8: lambda a: np.rot90(a, 1)}
+undo = {**turns, 6: turns[8], 8: turns[6]} # the others undo themselves
+
+def with_notes(im, kind, turn, **kwargs):
+    "A file whose notes say so; a turn that EXIF does not know is no turn."
+    notes = Image.Exif()
+    notes[0x0112] = turn
+    im.save(f := io.BytesIO(), kind, exif=notes, **kwargs)
+    return f.getvalue()
+
+kinds = {('PNG','L'): {}, ('PNG','1'): {}, ('PNG','P'): {}, ('PNG','RGB'): {}, ('PNG','RGBA'): {}, ('PNG','LA'): {},
+         ('PNG','I;16'): {}, ('TIFF','L'): {}, ('TIFF','I;16'): {}, ('TIFF','RGBA'): {}, ('TIFF','CMYK'): {},
+         ('WEBP','RGB'): dict(lossless=True), ('WEBP','RGBA'): dict(lossless=True, exact=True)}
+
+def some_picture(seed, h, w, mode):
+    a = np.random.default_rng(seed).integers(0, 256, (h,w,4)).astype(np.uint8)
+    if mode=='I;16': return Image.fromarray(a[...,0].astype(np.uint16)*257)
+    return Image.fromarray(a).convert(mode) if mode!='P' else Image.fromarray(a[...,0]).convert('P')
+
+def turned(im, how):
+    a = Image.fromarray(np.ascontiguousarray(how(np.asarray(im)))) if im.mode!='CMYK' else \
+        Image.merge('CMYK', [Image.fromarray(np.ascontiguousarray(how(np.asarray(o)))) for o in im.split()])
+    if im.mode=='P': a.putpalette(im.getpalette())
+    return a
+
+def check_turns(load, examples=until_it_fails):
+    @examples
+    @given(st.integers(0, 999), st.integers(1, 6), st.integers(1, 6), st.sampled_from(list(kinds)), st.sampled_from(list(turns)))
+    def check(seed, h, w, kind, turn):
+        im = some_picture(seed, h, w, kind[1])
+        straight = with_notes(im, kind[0], 1, **kinds[kind])
+        held = with_notes(turned(im, undo[turn]), kind[0], turn, **kinds[kind])
+        with written(straight, held) as files: assert torch.equal(load(files[:1]), load(files[1:]))
+    check()
+
+def test_a_picture_and_its_turned_copy_are_read_alike(): check_turns(load_images, settings(given_many, max_examples=120))
+
+def test_a_reader_that_does_not_turn_is_noticed(monkeypatch):
+    monkeypatch.setattr(images, '_must_be_turned', lambda im: False)
+    with pytest.raises(AssertionError): check_turns(load_images)
+
+@pytest.mark.parametrize('turn', turns)
+def test_a_photo_and_its_turned_copy_are_one_size_in_a_folder(turn):
+    im = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6,8)*5)
+    straight,held = (with_notes(im, 'JPEG', o) for o in (1,turn))
+    with written(straight) as files: want = turns[turn](load_images(files)[0].numpy())
+    other = saved(Image.fromarray(np.ascontiguousarray(want)), 'PNG')
+    with written(other, held) as files: assert (load_images(files).numpy()==want).all()
+
+def test_notes_behind_the_pixels_are_read_too():
+    "An eXIf chunk may follow the pixels, where it is seen only after these are decoded."
+    im = np.arange(12, dtype=np.uint8).reshape(3,4)
+    whole = with_notes(Image.fromarray(im), 'PNG', 6)
+    at = whole.index(b'eXIf')-4
+    n = 12+struct.unpack('>I', whole[at:at+4])[0]
+    moved = whole[:at]+whole[at+n:-12]+whole[at:at+n]+whole[-12:]
+    for data in (whole, moved):
+        with written(data) as files: assert (load_images(files)[0].numpy()==np.rot90(im, -1)).all()
+
+@pytest.mark.parametrize('notes', [b'Exif\0\0nonsense', b'', b'Exif\0\0II*\0\xff\xff\xff\xff'])
+def test_notes_that_cannot_be_read_say_nothing(notes):
+    im = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3,4))
+    im.save(f := io.BytesIO(), 'JPEG', exif=notes)
+    with written(f.getvalue()) as files: assert load_images(files).shape==(1,3,4)
+
+@pytest.mark.parametrize('turn', [0,9,77])
+def test_a_turn_that_exif_does_not_know_is_none(turn):
+    im = np.arange(12, dtype=np.uint8).reshape(3,4)
+    with written(with_notes(Image.fromarray(im), 'PNG', turn)) as files: assert (load_images(files)[0].numpy()==im).all()
+
+def test_a_size_that_no_turn_makes_right_is_refused_before_it_is_decoded():
+    with written(good, with_notes(Image.new('L', (30,20)), 'PNG', 6)) as files:
+        with pytest.raises(ValueError, match='is 30×20 pixels'): load_images(files)
+
+def test_a_picture_that_a_turn_makes_wrong_is_refused():
+    tall = saved(Image.new('L', (4,6)), 'PNG')
+    with written(tall, with_notes(Image.new('L', (4,6)), 'PNG', 6)) as files:
+        with pytest.raises(ValueError, match='1.png is 6×4 pixels, but .*0.png is 4×6'): load_images(files)
+
+
+# White ink on nothing.
+
+ink = np.zeros((6,6), np.uint8)
+ink[1:5,2:4] = 255
+
+def on_nothing(colour, alpha=ink):
+    "Ink of one colour; where there is none, it is transparent, and of that colour too."
+    return Image.fromarray(np.dstack([np.broadcast_to(np.uint8(colour), (6,6,3)), alpha]))
+
+@pytest.mark.parametrize('colour,paper', [((0,0,0),255), ((255,255,255),0), ((200,30,30),255), ((255,240,0),0),
+                                          ((127,127,127),255), ((128,128,128),0)])
+def test_ink_on_a_transparent_ground_is_seen(colour, paper):
+    with written(saved(on_nothing(colour), 'PNG')) as files: got = load_images(files)[0].numpy()
+    grey = round(luma(*colour))
+    assert set(got[ink==0])=={paper} and abs(got[ink==255].astype(int)-grey).max()<=1
+
+def test_faint_edges_do_not_change_the_paper():
+    alpha = np.where(ink, 255, 20).astype(np.uint8)
+    with written(saved(on_nothing((255,)*3, alpha), 'PNG')) as files: got = load_images(files)[0].numpy()
+    assert got[0,0]==20 and got[2,2]==255
+
+def test_all_readers_lay_a_picture_on_the_same_paper():
+    from digits_fastai.app.draw import read_drawing,to_grey
+    for colour in ((0,0,0), (255,255,255), (250,200,9)):
+        data = saved(on_nothing(colour), 'PNG')
+        with written(data) as files: assert (load_images(files)[0].numpy()==to_grey(read_drawing(data))).all()
+
+
 # Folders.
+
+@pytest.fixture(autouse=True)
+def settled(monkeypatch):
+    "Folders are made here and loaded at once: they count as old enough to be kept."
+    monkeypatch.setattr(images, '_settled', -1)
 
 @pytest.fixture
 def folder(tmp_path):
@@ -417,6 +538,63 @@ def test_a_folder_that_cannot_be_read_is_not_an_empty_one(folder, monkeypatch):
         return real(where)
     monkeypatch.setattr(os, 'scandir', scandir)
     with pytest.raises(PermissionError, match='7'): image_files(folder)
+
+@pytest.mark.parametrize('cache', [True,False])
+def test_blank_pictures_are_named_each_time(cache, folder):
+    for i in range(4): (folder/'7'/f'blank{i}.png').write_bytes(saved(Image.new('L', (4,5), 9*i), 'PNG'))
+    for _ in range(2):
+        with pytest.warns(UserWarning, match='on 4 of the pictures.*7/blank0.png.*blank2.png, …') as said:
+            assert load_folder(folder, cache=cache)[0].shape==(16,5,4)
+        assert said[0].filename==__file__
+
+def test_a_picture_with_one_other_pixel_is_not_blank(folder, recwarn):
+    im = Image.new('L', (4,5))
+    im.putpixel((3,4), 1)
+    im.save(folder/'3'/'nearly.png')
+    load_folder(folder)
+    assert not recwarn
+
+def link(name, to):
+    try: name.symlink_to(to, target_is_directory=True)
+    except OSError: pytest.skip('no links on this machine')
+
+@pytest.mark.parametrize('to', ['.','..','../..'])
+def test_a_link_that_leads_back_is_refused(to, folder):
+    link(folder/'3'/'again', to)
+    for f in (load_folder,image_files):
+        with pytest.raises(ValueError, match='again is a link to .*, in which it lies itself.*Remove the link'): f(folder)
+
+def test_what_two_links_lead_to_is_counted_once(folder, tmp_path):
+    make_folder(tmp_path/'more')
+    for name in ('a','b','zz'): link(folder/'3'/name, tmp_path/'more'/'3')
+    (folder/'3'/'c.png').symlink_to(folder/'3'/'0.png')
+    (folder/'3'/'d.png').symlink_to(tmp_path/'more'/'7'/'0.png')
+    (folder/'3'/'e.png').symlink_to(tmp_path/'more'/'7'/'0.png')
+    x,y,_ = load_folder(folder)
+    assert y.tolist()==[0]*13+[1]*6
+    assert [str(o.relative_to(folder)) for o in image_files(folder/'3')][6:]==[*(f'3/a/{i}.png' for i in range(6)), '3/d.png']
+
+def test_two_links_that_lead_to_each_other_end(folder):
+    link(folder/'3'/'x', folder.parent/'b')
+    (folder.parent/'b').mkdir()
+    write(folder.parent/'b'/'9.png', 3)
+    link(folder.parent/'b'/'y', folder/'3')
+    assert len(image_files(folder/'3'))==7
+
+def test_a_chain_of_doubled_links_is_walked_once(tmp_path):
+    "By way of the links there are two to the power of thirty ways to the last folder."
+    for i in range(31): (tmp_path/f'{i}').mkdir()
+    for i in range(30):
+        for name in 'ab': link(tmp_path/f'{i}'/name, tmp_path/f'{i+1}')
+    write(tmp_path/'30'/'1.png', 1)
+    assert len(image_files(tmp_path/'0'))==1
+
+@pytest.mark.parametrize('how', ['a class','within a class','a file'])
+def test_a_picture_in_two_classes_is_refused(how, folder):
+    if how=='a class': link(folder/'8', folder/'7')
+    elif how=='within a class': link(folder/'3'/'more', folder/'7')
+    else: link(folder/'3'/'z.png', folder/'7'/'0.png')
+    with pytest.raises(ValueError, match='in two classes, .* and .*: remove one of the links'): load_folder(folder)
 
 def test_a_wrong_size_in_another_class_is_named(folder):
     (folder/'7'/'wide.png').write_bytes(png(bytes(60), 6, 9))
@@ -496,79 +674,42 @@ def check_stale(folder, change, monkeypatch):
 def test_a_stale_cache_is_noticed_and_rebuilt(what, folder, monkeypatch): check_stale(folder, stale[what], monkeypatch)
 
 def test_a_key_that_overlooks_changes_is_noticed(folder, monkeypatch):
-    monkeypatch.setattr(images, '_key', lambda path, names, convert: 'k'*64)
+    monkeypatch.setattr(images, '_key', lambda path, entries, convert: ('k'*64, 0))
     with pytest.raises(AssertionError): check_stale(folder, changed, monkeypatch)
 
 @pytest.mark.skipif(sys.platform=='win32', reason='a time of change that cannot be set is kept on Unix only')
 def test_without_the_time_of_change_a_file_that_was_set_back_is_not_noticed(folder, monkeypatch):
-    def stat(o, *args, real=os.stat, **kwargs):
-        s = real(o, *args, **kwargs)
-        return SimpleNamespace(st_size=s.st_size, st_mtime_ns=s.st_mtime_ns, st_ctime_ns=0, st_ctime=s.st_ctime)
-    monkeypatch.setattr(images, 'os', SimpleNamespace(**{**vars(os), 'stat': stat}))
+    class Timeless:
+        def __init__(self, entry): self.entry,self.path = entry,entry.path
+        def stat(self):
+            o = self.entry.stat()
+            return SimpleNamespace(st_size=o.st_size, st_mtime_ns=o.st_mtime_ns, st_ctime_ns=0)
+    def key(path, entries, convert, real=images._key): return real(path, [Timeless(o) for o in entries], convert)
+    monkeypatch.setattr(images, '_key', key)
     with pytest.raises(AssertionError): check_stale(folder, back_in_time, monkeypatch)
 
-# A large folder isn't asked file by file. Five are "large" here, and the clock runs fast, so that folders seem old.
+def test_one_picture_of_four_hundred_that_is_overwritten_is_never_overlooked(tmp_path):
+    make_folder(tmp_path/'digits', 200)
+    dice = random.Random(1)
+    for i in range(6):
+        load_folder(tmp_path/'digits')
+        file = tmp_path/'digits'/dice.choice('37')/f'{dice.randrange(200)}.png'
+        time.sleep(.02)
+        write(file, 500+i)
+        assert torch.equal(load_folder(tmp_path/'digits')[0], fresh(tmp_path/'digits'))
 
-@pytest.fixture
-def large(folder, monkeypatch):
-    monkeypatch.setattr(images, '_sample', 5)
+def test_a_folder_that_has_just_changed_is_not_kept(folder, monkeypatch):
+    "Of two changes within one tick of the file system's clock the second can't be told from the first."
+    monkeypatch.setattr(images, '_settled', 2)
+    load_folder(folder)
+    assert not kept_at(folder).exists()
     monkeypatch.setattr(images.time, 'time', lambda real=time.time: real()+10)
     load_folder(folder)
-    return folder
+    assert kept_at(folder).exists()
 
-def quick(folder, monkeypatch, **kwargs):
-    "Is the folder loaded without one look at all its files?"
-    walked = []
-    with monkeypatch.context() as m:
-        m.setattr(images, '_found', lambda o, real=images._found: walked.append(o) or real(o))
-        x,y,names = load_folder(folder, **kwargs)
-    assert torch.equal(y, torch.arange(2).repeat_interleave(torch.tensor([len(image_files(folder/c)) for c in '37'])))
-    return not walked,torch.equal(x, fresh(folder))
-
-def test_a_large_folder_is_asked_for_its_folders_and_some_files(large, monkeypatch):
-    ask = images._read_cache(kept_at(large))[1]['ask']
-    assert ask[0]=='.' and set(ask[1:3])=={'3','7'} and len(ask)==3+5
-    assert quick(large, monkeypatch)==(True,True) and quick(large, monkeypatch, cache='strict')==(False,True)
-    monkeypatch.setenv('DIGITS_FASTAI_CACHE', 'strict')
-    assert quick(large, monkeypatch)==(False,True)
-
-in_place = {'changed in place','changed in place and its time set back','changed in size','touched'}
-
-@pytest.mark.parametrize('what', sorted(set(stale)-in_place))
-def test_what_comes_goes_or_is_renamed_is_noticed_in_a_large_folder(what, large, monkeypatch):
-    check_stale(large, stale[what], monkeypatch)
-
-@pytest.mark.parametrize('what', sorted(in_place))
-@pytest.mark.skipif(sys.platform=='win32', reason='a time of change that cannot be set is kept on Unix only')
-def test_what_is_overwritten_in_a_large_folder_is_noticed_by_strict(what, large, monkeypatch):
-    monkeypatch.setenv('DIGITS_FASTAI_CACHE', 'strict')
-    check_stale(large, stale[what], monkeypatch)
-
-def test_one_file_that_is_overwritten_may_be_overlooked_and_all_may_not(large, monkeypatch):
-    "The price of not asking, as chapter 01 says; and what it buys."
-    ask = images._read_cache(kept_at(large))[1]['ask']
-    files = [o.relative_to(large).as_posix() for c in '37' for o in image_files(large/c)]
-    time.sleep(.02)
-    write(large/next(o for o in files if o not in ask), 99)
-    assert quick(large, monkeypatch)==(True,False)
-    assert quick(large, monkeypatch, cache='strict')==(False,True) and quick(large, monkeypatch)==(True,True)
-    time.sleep(.02)
-    for o in files: write(large/o, 55)
-    assert quick(large, monkeypatch)==(False,True)
-
-def test_folders_that_have_just_changed_are_not_believed(folder, monkeypatch):
-    monkeypatch.setattr(images, '_sample', 5)
-    load_folder(folder)
-    assert images._read_cache(kept_at(folder))[1]['ask']==[]
-    assert quick(folder, monkeypatch)==(False,True)
-    monkeypatch.setattr(images.time, 'time', lambda real=time.time: real()+10)
-    with watched(monkeypatch) as seen: assert quick(folder, monkeypatch)==(False,True) and not seen
-    assert quick(folder, monkeypatch)==(True,True)
-
-def test_the_draw_of_files_leaves_everybodys_dice_alone(folder, monkeypatch):
+def test_nobodys_dice_are_touched(folder):
     random.seed(3)
     was = random.getstate(),torch.get_rng_state()
-    monkeypatch.setattr(images.time, 'time', lambda real=time.time: real()+10)
     load_folder(folder)
     assert random.getstate()==was[0] and torch.equal(torch.get_rng_state(), was[1])
 

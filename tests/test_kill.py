@@ -41,7 +41,10 @@ def digest(folder): return hashlib.md5(repr(sorted(read(folder).items())).encode
 '''
 more_imports = imports + '''
 import numpy as np,sklearn.datasets,sklearn.model_selection,torch,PIL.PngImagePlugin
+from digits_fastai import images
 from digits_fastai.images import load_folder
+
+images._settled = -1 # what was made a moment ago is kept, too
 
 def loaded(path, **kwargs):
     x,y,names = load_folder(path, **kwargs)
@@ -157,11 +160,11 @@ class Work:
         an_hour_passes(base, before|expected)
         return self.once_more(server, base, expected)
 
-    def kill_everywhere(self, server, base):
-        "Kill it at many moments. Returns the number of deaths, and what was wrong: {change: words}."
+    def kill_everywhere(self, server, base, most=None):
+        "Kill it at many moments, `most` of them if given. Returns the number of deaths, and what was wrong: {change: words}."
         seen,expected = self.in_peace(server, base)
         deaths,faults = 0,{}
-        for n in spread(len(seen), self.most):
+        for n in spread(len(seen), min(self.most, most or self.most)):
             before = self.reset(server, base)
             if not self.run(server, base, watch=base, die_at=n)['killed']: continue # this time it made fewer changes
             deaths += 1
@@ -271,14 +274,15 @@ every_work = ['download', 'unpack', 'untar', 'untar, the archive is there', 'for
               'force, and it is something else', 'force, from another address', 'force, then no network', 'load_folder',
               'load_folder, what was kept is stale', 'standin_path']
 
+@pytest.mark.parametrize('most', [8, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.parametrize('name', every_work)
-def test_killed_at_any_change_of_a_file_the_next_call_succeeds(name, work, server, tmp_path):
-    deaths,faults = work.kill_everywhere(server, tmp_path/'base')
+def test_killed_at_any_change_of_a_file_the_next_call_succeeds(name, most, work, server, tmp_path):
+    deaths,faults = work.kill_everywhere(server, tmp_path/'base', most)
     print(f'{name}: {deaths} processes were killed')
     done['works'] += 1
     done['kills'] += deaths
     assert not faults, '\n'.join(f'{k}: {v}' for k,v in faults.items())
-    assert deaths>=(3 if name.startswith('load') else 7), 'the harness sees too little of the work'
+    assert deaths>=(3 if name.startswith('load') else 6), 'the harness sees too little of the work'
 
 @pytest.mark.parametrize('name', ['untar','force','load_folder, what was kept is stale','standin_path'])
 def test_killed_again_and_again_nothing_piles_up(name, work, server, tmp_path):
@@ -498,4 +502,4 @@ def test_enough_processes_were_killed():
     "The last of this file: counts what the others did. Left out where they were not all run."
     if done['works']<len(every_work): pytest.skip('not all of this file was run')
     print(f'{done["kills"]} processes were killed')
-    assert done['kills']>=150, done
+    assert done['kills']>=100, done

@@ -1,5 +1,6 @@
 "What a notebook does not show of the Learner: interruptions, odd loaders, odd models, other people's optimizers."
-import functools,os,signal,sys,threading
+import functools,math,os,signal,sys,threading,warnings
+from functools import partial
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from digits_fastai.events import (
     Recorder)
 from digits_fastai.learner import Learner
 from digits_fastai.losses import accuracy,batch_accuracy,mnist_loss,mse
+from digits_fastai.metrics import AvgMetric
 from digits_fastai.optimizer import SGD,BasicOptim
 
 g = torch.Generator().manual_seed(0)
@@ -526,3 +528,184 @@ print(*(o.device.type for o in (next(learn.model.parameters()), p, t, learn.pred
     res = run(python, '-c', look, cwd=tmp_path, ok=False, CUDA_VISIBLE_DEVICES=visible_gpus)
     if 'no GPU' in res.stderr: pytest.skip('there is no GPU here')
     assert res.stdout.split()==['cuda','cpu','cpu','cpu'], res.stderr
+
+
+# What could mean a wrong answer in silence
+
+def classes_learner(model=None, **kwargs):
+    torch.manual_seed(0)
+    xs,ys = torch.randn(40,9),torch.arange(40)%3
+    dls = DataLoaders(DataLoader(Dataset(xs, ys), 8), DataLoader(Dataset(xs, ys), 8), vocab=['a','b','c'])
+    learn = Learner(dls, model or nn.Linear(9,3), nn.CrossEntropyLoss(), **kwargs)
+    learn.logger = lambda row: None
+    return learn
+
+def test_predict_takes_one_item_and_refuses_a_batch():
+    learn = classes_learner()
+    item = torch.randn(9)
+    label,i,p = learn.predict(item)
+    assert label=='abc'[i] and p.sum().isclose(torch.tensor(1.)) and len(p)==3
+    for several in (item[None], torch.stack([item, item])):
+        with pytest.raises(ValueError, match='one input without a batch axis'): learn.predict(several)
+
+def test_a_flattening_model_takes_a_picture_with_or_without_its_channel():
+    learn = classes_learner(nn.Sequential(nn.Flatten(), nn.Linear(9,3)))
+    item = torch.randn(3,3)
+    assert torch.equal(learn.predict(item)[2], learn.predict(item[None])[2])
+
+def test_predict_takes_pictures_and_their_files(tmp_path):
+    from PIL import Image
+    learn = classes_learner()
+    array = (torch.arange(9).view(3,3)*25).to(torch.uint8)
+    picture = Image.fromarray(array.numpy())
+    picture.save(tmp_path/'a.png')
+    want = learn.predict(array.flatten().float()/255)[2]
+    for given in (picture, tmp_path/'a.png', str(tmp_path/'a.png')): assert torch.equal(learn.predict(given)[2], want)
+    with pytest.raises(ValueError, match='5×3 pixels'): learn.predict(Image.new('L', (3,5)))
+
+def test_predict_gives_colour_models_the_grey_in_each_channel(tmp_path):
+    from PIL import Image
+    xs = torch.rand(12,3,4,4)
+    dls = DataLoaders(DataLoader(Dataset(xs, torch.arange(12)%2), 4), DataLoader(Dataset(xs, torch.arange(12)%2), 4))
+    learn = Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(48,2)), nn.CrossEntropyLoss())
+    picture = Image.new('L', (4,4), 51)
+    assert torch.equal(learn.predict(picture)[2], learn.predict(torch.full((3,4,4), .2))[2])
+
+def test_predict_refuses_a_model_of_several_outputs():
+    class Pair(nn.Linear):
+        def forward(self, x): return super().forward(x),x
+    with pytest.raises(ValueError, match='gives a tuple'): classes_learner(Pair(9,3)).predict(torch.randn(9))
+
+def test_predict_takes_a_tuple_for_a_model_of_several_inputs():
+    class Sum(nn.Linear):
+        def forward(self, a, b): return super().forward(a+b)
+    learn = classes_learner(Sum(9,3))
+    a,b = torch.randn(2,9)
+    assert torch.equal(learn.predict((a,b))[2], learn.predict((a+b, torch.zeros(9)))[2])
+
+def test_predictions_of_a_model_that_gives_a_tuple_come_as_a_tuple():
+    class Pair(nn.Linear):
+        def forward(self, x): return super().forward(x),x[:,:1]
+    learn = classes_learner(Pair(9,3))
+    learn.loss_func = lambda preds, targs: nn.functional.cross_entropy(preds[0], targs)
+    learn.fit(1)
+    (first,second),targs = learn.get_preds()
+    assert first.shape==(40,3) and second.shape==(40,1) and targs.shape==(40,)
+
+@pytest.mark.parametrize('n,lr,wd', [(-1,None,None), (1,math.nan,None), (1,math.inf,None), (1,-.1,None), (1,[.1,math.nan],None),
+                                     (1,slice(.1,math.nan),None), (1,None,math.nan), (1,None,-1.)])
+def test_a_fit_that_makes_no_sense_is_refused_and_changes_nothing(n, lr, wd):
+    learn = classes_learner()
+    before = learn.model.weight.detach().clone()
+    with pytest.raises(ValueError, match='was given'): learn.fit(n, lr, wd)
+    assert torch.equal(learn.model.weight, before) and learn.opt is None
+
+def test_a_rate_of_the_learner_that_is_no_number_is_refused():
+    with pytest.raises(ValueError, match='lr=nan'): classes_learner(lr=math.nan).fit(1)
+
+def test_decay_is_refused_by_an_optimizer_that_has_none():
+    with pytest.raises(ValueError, match='no weight decay'): classes_learner(opt_func=BasicOptim, wd=.1).fit(1)
+    classes_learner(opt_func=BasicOptim, wd=0.).fit(1)
+
+def test_a_layer_put_in_the_place_of_another_is_trained():
+    learn = classes_learner(nn.Sequential(nn.Linear(9,4), nn.ReLU(), nn.Linear(4,3)))
+    learn.fit(1)
+    old = learn.opt
+    learn.model[2] = nn.Linear(4,3)
+    before = learn.model[2].weight.detach().clone()
+    with pytest.warns(UserWarning, match='a new optimizer is made'): learn.fit(1)
+    assert learn.opt is not old and not torch.equal(before, learn.model[2].weight)
+
+def test_a_parameter_thawed_by_hand_is_trained():
+    model = nn.Sequential(nn.Linear(9,4), nn.ReLU(), nn.Linear(4,3))
+    model[0].requires_grad_(False)
+    learn = classes_learner(model)
+    learn.fit(1)
+    model[0].requires_grad_(True)
+    before = model[0].weight.detach().clone()
+    with pytest.warns(UserWarning, match='thawed by hand'): learn.fit(1)
+    assert not torch.equal(before, model[0].weight)
+
+def test_the_same_layers_keep_their_optimizer():
+    learn = classes_learner()
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        learn.fit(1)
+        old = learn.opt
+        learn.fit(1)
+    assert learn.opt is old
+
+def test_one_callback_listens_to_one_learner():
+    class Counts(Callback):
+        n = 0
+        def after_step(self): self.n += 1
+    cbs = [Counts()]
+    a = classes_learner(cbs=cbs)
+    with pytest.raises(ValueError, match='listens to another Learner'): classes_learner(cbs=cbs)
+    a.remove_cbs(cbs)
+    b = classes_learner(cbs=cbs)
+    b.fit(1)
+    assert b.counts.n==len(b.dls.train)
+    other = classes_learner()
+    for learn in (a, other): learn.fit(1, cbs=Counts) # a class: each has one of its own
+
+@pytest.mark.parametrize('name', 'xb yb pred loss loss_grad epoch iter training dl opt model train_iter pct_train n_epoch'.split())
+def test_a_callback_that_hides_what_the_learner_has_warns(name):
+    cb = type('Hides', (Callback,), {'before_batch': lambda self: setattr(self, name, 0)})()
+    with pytest.warns(UserWarning, match=f'self.learn.{name} = … changes the Learner'): classes_learner(cbs=cb).fit(1)
+
+def test_a_callback_may_have_names_of_its_own():
+    class Own(Callback):
+        def before_fit(self): self.seen,self._hidden,self.run_valid = [],0,False
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        classes_learner(cbs=Own).fit(1)
+
+def test_what_a_metric_refuses_is_refused_at_the_first_batch():
+    learn = classes_learner(metrics=batch_accuracy) # of one output, not of three
+    seen = []
+    with pytest.raises(ValueError): learn.fit(3, cbs=Callback(after_step=lambda self: seen.append(1)))
+    assert len(seen)<=1
+
+def test_a_metric_may_be_a_class_and_be_changed():
+    class Ones(AvgMetric):
+        def __init__(self): super().__init__(lambda p, t: 1.)
+        name = 'ones'
+    learn = classes_learner(metrics=Ones)
+    learn.fit(1)
+    assert learn.recorder.values[-1][-1]==1
+    learn.metrics = []
+    learn.fit(1)
+    assert learn.recorder.metric_names==['epoch','train_loss','valid_loss','time']
+
+def test_no_validation_set_is_no_error():
+    learn = classes_learner()
+    learn.dls.valid = []
+    learn.fit(2)
+    assert len(learn.recorder.values)==2
+    with pytest.raises(ValueError, match='no batches to predict'): learn.get_preds()
+
+def test_the_loaders_loss_is_taken_or_missed():
+    learn = classes_learner()
+    with pytest.raises(ValueError, match='no loss was given'): Learner(learn.dls, nn.Linear(9,3))
+    learn.dls.train_ds.loss_func = nn.functional.cross_entropy
+    assert Learner(learn.dls, nn.Linear(9,3)).loss_func is nn.functional.cross_entropy
+
+def test_the_rate_of_a_partial_is_the_learners():
+    learn = classes_learner(opt_func=partial(SGD, lr=.25))
+    learn.fit(1)
+    assert learn.lr==.25 and set(learn.recorder.lrs)=={.25}
+
+def test_a_function_is_a_callback_for_one_event():
+    seen = []
+    classes_learner().fit(1, cbs=Callback(after_epoch=lambda self: seen.append(self.epoch)))
+    assert seen==[0]
+    with pytest.raises(TypeError, match='no event after_epochs'): Callback(after_epochs=print)
+
+def test_losses_of_items_have_the_mean_that_validate_gives():
+    for loss_func in (nn.CrossEntropyLoss(), nn.functional.cross_entropy, lambda p, t: nn.functional.cross_entropy(p, t)):
+        learn = classes_learner()
+        learn.loss_func = loss_func
+        *_,losses = learn.get_preds(with_loss=True)
+        assert losses.shape==(40,) and losses.mean().item()==pytest.approx(learn.validate()[0], abs=1e-6)
+        assert learn.loss_func is loss_func and getattr(loss_func, 'reduction', 'mean')=='mean'

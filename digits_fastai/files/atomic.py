@@ -7,7 +7,7 @@ __all__ = ['new_folder', 'leftovers', 'clear_leftovers', 'new_file', 'write_whol
            'sha256_of']
 
 # %% ../../nbs/files/00_atomic.ipynb #31f91e42
-import glob,hashlib,json,os,secrets,shutil,tempfile
+import errno,glob,hashlib,json,os,secrets,shutil,tempfile
 from contextlib import contextmanager,suppress
 from pathlib import Path
 
@@ -18,6 +18,16 @@ def _settle(tmp, dest):
     if os.path.lexists(old) and not os.path.lexists(dest): old.rename(dest)
     shutil.rmtree(tmp, ignore_errors=True)
 
+_full = {errno.ENOSPC, errno.EFBIG, getattr(errno, 'EDQUOT', None)}
+
+@contextmanager
+def _errors_name(dest):
+    "For `with`: the system doesn't say which file had no place on a full disk, or names the temporary one."
+    try: yield
+    except OSError as e:
+        if e.errno in _full: e.filename = str(dest)
+        raise
+
 @contextmanager
 def new_folder(
     dest:Path, # the folder to make; one that is there already is replaced
@@ -27,7 +37,7 @@ def new_folder(
     dest.parent.mkdir(parents=True, exist_ok=True)
     tmp = Path(tempfile.mkdtemp(dir=dest.parent, prefix=f'.{dest.name}-', suffix='.tmp'))
     try:
-        yield tmp/'new'
+        with _errors_name(dest): yield tmp/'new'
         if os.path.lexists(dest): dest.rename(tmp/'old')
         (tmp/'new').rename(dest)
     finally: _settle(tmp, dest)
@@ -76,7 +86,7 @@ def new_file(
     _clear_unlocked(dest)
     f,tmp = _open_beside(dest)
     try:
-        with f:
+        with _errors_name(dest),f:
             yield f
             f.flush()
             os.fsync(f.fileno())

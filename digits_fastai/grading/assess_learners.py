@@ -12,9 +12,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .assess import AsInTheBook,Exam,NotAttempted,Report,Wrong,untouched_world
-from .assess_answers import close,fits,show
-from .assess_spies import Run,fastai_run,fit_names,loss_of,model_with
+from .assess import AsInTheBook,Exam,NotAttempted,NotSeen,Report,Wrong,untouched_world
+from .assess_answers import close,show
+from .assess_spies import Broken,Run,fastai_run,loss_of,model_with,ways_to_run
 from .assess_record import reported,series,train_loss
 from ..events import batch_events,events
 
@@ -46,7 +46,8 @@ def _batches(run):
         if steps>4: raise Wrong('4 steps', steps, where, 'more than one step a batch')
 
 def _order(run):
-    if not run.steps:
+    by_hand = any(o.what=='step' and o.own for p in run.training for o in p.log)
+    if 'opt_func' in run.has and (not run.steps or by_hand):
         raise Wrong('opt_func(parameters, lr) is used', 'none of its steps', cause='the Learner steps by itself')
     for i,p in enumerate(run.training):
         seq = [o for o in _whats(p) if o in ('forward','loss','backward','step')]
@@ -71,18 +72,33 @@ def _own_gradient(run):
         want = _gradient(o.before, x, t)
         sums = [a+b for a,b in zip(sums, want)] if sums else list(want)
         for k,(g,w) in enumerate(zip(o.grads, want)):
-            if g is not None and close(g, w): continue
+            if g is not None and close(g, w, 1e-5 if not o.own else 1e-4): continue
             zero = torch.zeros_like(w)
             g = zero if g is None else g
             causes = {'uphill: the sign of the loss, or of its gradient, is turned round': -w,
                 'zero_grad is missing, or comes too early: the gradients of earlier batches are still in it': sums[k],
                 'the gradient is there twice': 2*w, 'there is no gradient yet: backward comes later': zero,
-                'the sum over the batch, where the loss is a mean': len(x)*w}
+                'half of the gradient': w/2, 'the gradient is divided by the number of batches': w/4,
+                'the loss is divided by the batch size once more': w/len(x),
+                'the sum over the batch, where the loss is a mean': len(x)*w,
+                'predictions and targets have changed places in the call of the loss': _swapped(o.before, x, t)[k],
+                'the gradient is cut off at 1': w.clamp(-1, 1)}
             raise Wrong(f'gradient {show(w)}', show(g), f'step {n}, parameter {k} of shape {list(w.shape)}',
                 next((c for c,v in causes.items() if close(g, v)), 'earlier gradients are still in it: is zero_grad '
                      'called after each step?' if n>1 else ''))
+    if not n: raise NotSeen('steps', 'none')
+
+def _swapped(weights, x, t):
+    model = model_with(weights)
+    grads = torch.autograd.grad(loss_of(t, model.net(x)), list(model.parameters()), allow_unused=True)
+    return [torch.zeros_like(p) if g is None else g for p,g in zip(model.parameters(), grads)]
 
 # %% ../../nbs/grading/07_assess_learners.ipynb #ec8d6d31
+def _validates(run):
+    if not run.validating: raise NotAttempted('a validation', 'there is none')
+    if not any('forward' in _whats(p) for p in run.validating):
+        raise NotSeen('a model that is called for the validation set', 'its loader is walked through, the model is not called')
+
 def _modes(run):
     log = run.log[run.start:]
     for i,p in enumerate(run.training):
@@ -90,7 +106,7 @@ def _modes(run):
             raise Wrong('training with the model in training mode',
                 'it is in evaluation mode', f'epoch {i+1}', 'model.eval() to validate, and no model.train() after it')
     told = any(o.what=='mode' for o in log)
-    if not run.validating: raise NotAttempted('a validation', 'there is none')
+    _validates(run)
     if any(o.training for p in run.validating for o in p.log if o.what=='forward'):
         if told:
             raise Wrong('validating in evaluation mode', 'it is in training mode', cause='model.train() is called, '
@@ -100,7 +116,7 @@ def _modes(run):
 
 def _statistics(run):
     told,passes = any(o.what=='mode' for o in run.log[run.start:]),run.passes
-    if not run.validating: raise NotAttempted('a validation', 'there is none')
+    _validates(run)
     for i,p in enumerate(passes):
         if p.name!='valid': continue
         after = passes[i+1].buffers if i+1<len(passes) else list(run.model.buffers())
@@ -114,10 +130,16 @@ def _changes_nothing(run):
         for what,cause in (('step', 'the model is trained on the validation set'),
                            ('backward', 'backward in the validation: its gradients will be in the next step')):
             if what in _whats(p): raise Wrong(f'no {what} in the validation', f'{_whats(p).count(what)}', cause=cause)
-    if not run.validating: raise NotAttempted('a validation', 'there is none')
+    _validates(run)
+
+def _sees_all_of_it(run):
+    _validates(run)
+    for i,p in enumerate(run.validating):
+        if (n := _whats(p).count('forward'))<3: raise Wrong('3 batches', n, f'validation {i+1}',
+            'the walk is ended too early, or a batch is drawn before it')
 
 def _without_gradients(run):
-    if not run.validating: raise NotAttempted('a validation', 'there is none')
+    _validates(run)
     if any(o.grad for p in run.validating for o in p.log if o.what=='forward'):
         words = ('validation under torch.no_grad()','with gradients on')
         if any('loss' in _whats(p) for p in run.validating):
@@ -126,11 +148,25 @@ def _without_gradients(run):
 
 def _graphs(run):
     rec = getattr(run.learn, 'recorder', None)
+    cause = 'the memory of every batch is kept, since it holds on to all of it: .item() or .detach() before it goes into a ' \
+            'list or a sum'
     for o in filter(None, (run.learn, rec)):
         for k,v in vars(o).items() if hasattr(o, '__dict__') else []:
-            if isinstance(v, list) and any(isinstance(e, Tensor) and e.grad_fn is not None for e in v):
-                raise Wrong(f'numbers in {k}', 'tensors that hold on to all of their computation', cause=
-                            'the memory of every batch is kept: .item() or .detach() before it goes into a list')
+            values = v.values() if isinstance(v, dict) else v if isinstance(v, (list,tuple)) else []
+            if len(values)>2 and sum(isinstance(e, Tensor) and e.grad_fn is not None for e in values)>2:
+                raise Wrong(f'numbers in {k}', 'tensors that hold on to all of their computation', cause=cause)
+    kept = max((o.kept for o in run.log if o.what=='forward'), default=0)
+    if kept>2: raise Wrong('the computation of one batch', f'of {kept} at a time', cause=cause)
+
+def _lets_errors_through(make):
+    try: run = make(breaks_at=3)
+    except Broken: return
+    except Exception as e:
+        if 'an error in the model' in str(e) or isinstance(e.__cause__, Broken): return
+        raise
+    raise Wrong('the error that the model raised in the third batch', f'none; {len(run.steps)} steps were taken', cause=
+                'errors are swallowed: what fails in a batch is left out, and nobody is told. Let it through, or catch only '
+                'what you expect')
 
 # %% ../../nbs/grading/07_assess_learners.ipynb #15dacf59
 def _witness(seen):
@@ -141,11 +177,12 @@ def _witness(seen):
         return type('Witness', (base,), {e: listen(e) for e in events if e!='after_create'})()
     return make
 
-def _callbacks(make):
+def _callbacks(make, needs):
     seen,theirs = [],[]
     run = make(((1,.1),), cbs=_witness(seen))
     if 'cbs' not in run.has: raise NotAttempted('a parameter cbs', 'there is none')
     fastai_run(((1,.1),), cbs=_witness(theirs))
+    if not seen and needs: raise NotSeen('before_fit, before_batch, …', 'none of fastai\'s names')
     if not seen:
         raise Wrong('before_fit, before_batch, … are called', 'none of them', cause='callbacks are taken, '
             'and never called by fastai\'s names')
@@ -153,25 +190,32 @@ def _callbacks(make):
     without = theirs[:at]+[e for e in theirs[at:] if e not in batch_events] # a validation of whole sets has no batches
     want = [[e for e in o if e in seen] for o in (theirs, without)]
     if seen in want: return f'{len(set(seen))} events'
+    if needs and len(set(seen))<5: return f'{len(set(seen))} events, in an order of its own'
     i = next((i for i,(a,b) in enumerate(zip(seen, want[0])) if a!=b), min(len(seen), len(want[0])))
     raise Wrong(', '.join(want[0][max(0, i-2):i+3]), ', '.join(seen[max(0, i-2):i+3]), f'event {i+1}',
                 'an event is announced too early, too late, or not each time')
 
 def _rate(make):
-    run = make(((1,.025),))
-    if 'lr' not in fits(run.learn.fit, fit_names):
+    for rate in (.025,.2):
+        run = make(((1,rate),))
         if 'lr' not in run.has: raise NotAttempted('a learning rate in fit or in the Learner', 'in neither')
-        want = .1
-    else: want = .025
-    for i,o in enumerate(run.steps):
-        if not close(o.lr, want):
-            raise Wrong(f'rate {want}', show(o.lr), f'step {i+1}', 'the rate that was given doesn\'t reach '
+        if not run.steps: raise NotSeen('steps', 'none')
+        for i,o in enumerate(run.steps):
+            if o.own or close(o.lr, rate): continue
+            raise Wrong(f'rate {rate}', show(o.lr), f'step {i+1}', 'the rate that was given doesn\'t reach '
                 'the optimizer' if i==0 else 'the rate is lost on the way')
+        _parted([o.after for o in run.steps], [o.after for o in fastai_run(((1,rate),)).steps], f'with a rate of {rate}')
 
 def _second_fit(make):
-    run,theirs = make(((1,.1),(1,.1))),fastai_run(((1,.1),(1,.1)))
-    _parted([o.after for o in run.steps], [o.after for o in theirs.steps],
-            'the second fit doesn\'t go on where the first ended')
+    rates = (.1,.03) if 'lr' in make(((1,.1),)).in_fit else (.1,.1)
+    fits = tuple((1,o) for o in rates)
+    run,theirs = make(fits),fastai_run(fits)
+    if not run.steps: raise NotSeen('steps', 'none')
+    kept = [o.lr for o in run.steps[4:] if not o.own]
+    cause = 'the second fit doesn\'t go on where the first ended'
+    if rates[0]!=rates[1] and kept and close(kept[0], rates[0]):
+        cause = 'the second fit keeps the first one\'s rate: it never reaches the optimizer that is there already'
+    _parted([o.after for o in run.steps], [o.after for o in theirs.steps], cause)
     if any(o.what=='opt' for o in run.log[run.ends[0]:]):
         raise AsInTheBook('the optimizer lives on from one fit to the next',
             'each fit makes a new one', cause='momentum begins at nothing again')
@@ -180,27 +224,25 @@ def _second_fit(make):
 def check_learner(
     cls, # takes `dls`, `model`, `opt_func`, `loss_func`, `metrics`, as far as it can; has `fit(n_epoch, lr)`
     limit:float=10., # seconds a property may take
+    needs:tuple=(), # classes of callbacks that it may need to train
 )->Report:
     "Hold a Learner against fastai's."
     with untouched_world(): fastai_run(((1,.1),)) # fastai is loaded before the clock runs
     exam,got,loop = Exam(cls, 'learner', limit),{},'08_learner: A loop'
     def begin():
-        first = None
-        for alone in (False, True):
-            try:
-                run = Run(cls, alone=alone)
-                got.update(run=run, printed=sys.stdout.getvalue(), make=partial(Run, cls, alone=alone))
-                return
-            except Exception as e: first = first or e
-        raise first
+        way = ways_to_run(cls, needs)
+        before = len(sys.stdout.getvalue())
+        run = Run(cls, **way)
+        got.update(run=run, printed=sys.stdout.getvalue()[before:], make=partial(Run, cls, **way), way=way)
     def held():
-        theirs = fastai_run()
-        _parted([o.after for o in got['run'].steps], [o.after for o in theirs.steps])
+        if not got['run'].steps: raise NotSeen('steps', 'none')
+        _parted([o.after for o in got['run'].steps], [o.after for o in fastai_run().steps])
     def optimizers():
         n = sum(o.what=='opt' for o in got['run'].log)
         if n>1:
             raise Wrong('one optimizer for both epochs', n, cause='it is made anew in each epoch, so that momentum '
                 'and Adam forget what they know')
+        if not n: raise NotAttempted('a parameter opt_func', 'it steps by itself')
     def again(f): return lambda: f(got['make'])
     def given(): return got.get('series', [])
     def run(f, *args): return lambda: f(got['run'], *args)
@@ -214,11 +256,12 @@ def check_learner(
     exam('the weights after each step', held, 'two epochs, against fastai\'s Learner',
          '08_learner: Held against fastai\'s')
     exam('one optimizer', optimizers, 'fit(2)', '08_learner: Learner')
-    exam('the learning rate', again(_rate), 'fit(1, lr=0.025)', '08_learner: Learner')
-    exam('a second fit goes on', again(_second_fit), 'fit(1) twice, against fastai\'s', '08_learner: Learner')
+    exam('the learning rate', again(_rate), 'fit(1, lr=0.025), and 0.2 for another', '08_learner: Learner')
+    exam('a second fit goes on', again(_second_fit), 'fit(1) twice, at two rates, against fastai\'s', '08_learner: Learner')
     exam('training and evaluation mode', run(_modes), 'two epochs', '07_events: Training and validation mode')
     exam('batch norm in validation', again(lambda make: _statistics(make(norm=True))), 'a model with batch norm',
          'nets/00_convolutions: Batch norm')
+    exam('validates all of the set', run(_sees_all_of_it), 'batches of 4, 4 and 2', loop)
     exam('validation changes nothing', run(_changes_nothing), 'two epochs', loop)
     exam('validation without gradients', run(_without_gradients), 'two epochs', '08_learner: A class')
     if 'run' in got: got['series'] = series(got['run'], got['printed'], 2, limit)
@@ -227,6 +270,8 @@ def check_learner(
     exam('the metric on the validation set', lambda: reported(got['run'], given(), 'metric'),
          'batches of 4, 4 and 2, against fastai\'s', '06_metrics: Weighted by size')
     exam('the training loss', lambda: train_loss(got['run'], given()), 'two epochs', '06_metrics: A moving target')
-    exam('the record holds numbers', run(_graphs), 'lists in the Learner', '07_events: The record')
-    exam('callbacks', again(_callbacks), 'all events of a fit, against fastai\'s', '07_events: Listening: Callback')
+    exam('the record holds numbers', run(_graphs), 'lists in the Learner, and what is kept of each batch', '07_events: The record')
+    exam('lets errors through', again(_lets_errors_through), 'a model that raises one in its third batch', loop)
+    exam('callbacks', lambda: _callbacks(got['make'], got['way']['needs']), 'all events of a fit, against fastai\'s',
+         '07_events: Listening: Callback')
     return exam.report

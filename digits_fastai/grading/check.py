@@ -99,7 +99,10 @@ def _in_this_process(file, out, piece, limit):
          'from the first line to the last')
     exam.report.piece = file.name
     if exam.report.wrong: return write(exam.report)
-    for name,o,kind,like in find_pieces(names, 'learners_file'):
+    pieces = find_pieces(names, 'learners_file')
+    found = [f'{name} ({kind})' for name,_,kind,_ in pieces]
+    Path(out).with_suffix('.found').write_text(json.dumps(found), encoding='utf-8')
+    for name,o,kind,like in pieces:
         if piece not in (None,kind,name): continue
         Path(out).with_suffix('.now').write_text(f'{name}\t{kind}', encoding='utf-8')
         report = check_piece(o, kind, like, limit)
@@ -107,13 +110,8 @@ def _in_this_process(file, out, piece, limit):
         write(report)
     Path(out).with_suffix('.now').write_text('', encoding='utf-8')
 
-def check_file(
-    file:Path, # a Python file of a learner's
-    piece:str=None, # the name of a piece, or a kind; everything that is found if None
-    limit:float=5., # seconds a property may take
-    timeout:float=300., # seconds for the whole file
-)->list: # a Report for each piece
-    "Check the pieces in a file, in a process of its own that can crash, hang or be killed. FileNotFoundError."
+def _in_its_own_process(file, piece, limit, timeout):
+    "A Report for each piece, and the pieces that there are, in words."
     file = Path(file).resolve()
     if not file.is_file(): raise FileNotFoundError(f'there is no file {file}')
     with TemporaryDirectory() as d:
@@ -139,7 +137,17 @@ def check_file(
         if why: reports.append(Report(name or file.name, kind or 'file', [Finding('lets itself be checked', 'wrong',
             'in a process of its own', 'a report', why,
             cause='it hangs in a place that cannot be interrupted, or ends Python itself')]))
-        return reports
+        found = out.with_suffix('.found')
+        return reports,json.loads(found.read_text(encoding='utf-8')) if found.exists() else []
+
+def check_file(
+    file:Path, # a Python file of a learner's
+    piece:str=None, # the name of a piece, or a kind; everything that is found if None
+    limit:float=5., # seconds a property may take
+    timeout:float=300., # seconds for the whole file
+)->list: # a Report for each piece
+    "Check the pieces in a file, in a process of its own that can crash, hang or be killed. FileNotFoundError."
+    return _in_its_own_process(file, piece, limit, timeout)[0]
 
 # %% ../../nbs/grading/08_check.ipynb #05fac05b
 def grade(
@@ -149,13 +157,17 @@ def grade(
     limit:float=5., # seconds a property may take
     timeout:float=300., # seconds for a file
 )->tuple: # what to print, and the exit status: 0 nothing is wrong, 1 something is, 2 there was nothing to check
-    "What `digits check` does. ValueError for another form, FileNotFoundError."
+    "What `digits check` does. ValueError for another form, FileNotFoundError; LookupError if no file has that piece."
     if form not in ('text','json','csv'): raise ValueError(f"form={form!r} was given: it is 'text', 'json' or 'csv'")
     files = [Path(o) for o in files]
     missing = [str(o) for o in files if not o.is_file()]
     if missing: raise FileNotFoundError(f'there is no file {", ".join(missing)}')
     with ThreadPoolExecutor(max(1, min(4, (os.cpu_count() or 1)//2))) as pool:
-        reports = dict(zip(files, pool.map(lambda o: check_file(o, piece, limit, timeout), files)))
+        checked = list(pool.map(lambda o: _in_its_own_process(o, piece, limit, timeout), files))
+    reports = {file: done for file,(done,_) in zip(files, checked)}
+    found = [o for _,pieces in checked for o in pieces]
+    if piece and found and not any(reports.values()):
+        raise LookupError(f'there is no piece {piece!r}; found were {", ".join(dict.fromkeys(found))}')
     every = [r for o in reports.values() for r in o]
     status = 1 if any(r.wrong for r in every) else 2 if not all(reports.values()) else 0
     if form=='json':

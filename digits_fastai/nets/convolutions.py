@@ -173,6 +173,7 @@ class Pictures(nn.Module):
                              f'are needed, [B,1,{self.side},{self.side}] or [B,{self.side**2}]; one alone with x[None]')
         return x.reshape(len(x), self.side, self.side, 1).permute(0,3,1,2) # not -1: a batch may be empty
 
+# %% ../../nbs/nets/00_convolutions.ipynb #460b40a1
 def conv_net(
     n_out:int=10, # outputs: one a class, or 1 for a yes-or-no question
     width:int=16, # filters of the first block; the next have twice and four times as many

@@ -34,6 +34,7 @@ def _with_spread(rows, index):
     runs = pd.DataFrame(rows).set_index(index)
     return pd.concat([runs, runs.agg(['mean','std']).set_axis(_last)]).rename_axis(index)
 
+# %% ../../nbs/nets/04_experiments.ipynb #44a15751
 def seed_spread(
     run, # function of a seed that trains from the start; gives a fitted Learner, a dict of figures, or one figure
     n:int=5, # how many seeds
@@ -91,12 +92,12 @@ def plot_spread(
     names,figures = list(runs),torch.cat(list(runs.values()))
     places = torch.arange(len(runs)).repeat_interleave(torch.tensor([len(v) for v in runs.values()]))
     if all(isinstance(o, (int,float)) for o in names):
-        ax = ax or plt.subplots(figsize=(5,2.8))[1]
+        if ax is None: ax = plt.subplots(figsize=(5,2.8))[1]
         bars = ax.errorbar(names, mean, yerr=std, fmt='.-', capsize=3, label=label)
         ax.scatter([names[i] for i in places], figures, s=9, alpha=.6, color=bars[0].get_color())
         ax.set_ylabel(column)
     else:
-        ax = ax or plt.subplots(figsize=(5,.6+.35*len(runs)))[1]
+        if ax is None: ax = plt.subplots(figsize=(5,.6+.35*len(runs)))[1]
         bars = ax.errorbar(mean, range(len(names)), xerr=std, fmt='o', capsize=4)
         ax.scatter(figures, places, s=9, alpha=.6, color=bars[0].get_color())
         ax.set_xlabel(column)
@@ -131,6 +132,7 @@ def check_folds(
     if (times!=1).any(): raise ValueError(f'{(times==0).sum()} items validate never and {(times>1).sum()} more than '
                                           'once: each should once')
 
+# %% ../../nbs/nets/04_experiments.ipynb #53f7a491
 def cross_validate(
     make_learner, # function of the loaders that gives a new Learner
     data, # anything with `x`, inputs [N,...], and `y`, labels int64 [N]
@@ -167,6 +169,7 @@ def code_version()->dict: # commit (None without git), changed (anything uncommi
     return dict(commit=git('rev-parse', 'HEAD'), changed=None if status is None else status!='',
                 digits_fastai=digits_fastai.__version__)
 
+# %% ../../nbs/nets/04_experiments.ipynb #af1b1951
 class Experiment(CSVLogger):
     "Keeps a run in a folder: its curve in `history.csv`; settings, code version, figures, how it ended in `run.json`."
     def __init__(self,
@@ -226,6 +229,7 @@ def compare(
     table = pd.concat([settings.infer_objects(), pd.DataFrame(rows)], axis=1)
     return table.set_axis([name for name,*_ in found])
 
+# %% ../../nbs/nets/04_experiments.ipynb #7b100aa1
 def plot_runs(
     runs, # a folder with a folder for each run, or a list of such folders
     column:str='valid_loss', # which column of the histories
@@ -233,11 +237,11 @@ def plot_runs(
 ): # the axes
     "One line a run, epoch by epoch. ValueError if there are no runs; KeyError if they have no such column."
     import matplotlib.pyplot as plt
-    ax = ax or plt.subplots(figsize=(5,2.8))[1]
-    for name,_,h in _read_runs(runs):
-        if len(h): ax.plot(h['epoch'], h[column], '.-', label=name)
+    if ax is None: ax = plt.subplots(figsize=(6.4,2.8), layout='constrained')[1]
+    for name,_,history in _read_runs(runs):
+        if len(history): ax.plot(history['epoch'], history[column], '.-', label=name)
     ax.set(xlabel='epoch', ylabel=column)
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=8, loc='upper left', bbox_to_anchor=(1,1)) # beside the lines, of which it would hide some
     return ax
 
 # %% ../../nbs/nets/04_experiments.ipynb #90ac7120
@@ -249,12 +253,16 @@ def search(
 ): # a DataFrame with a row for each of `configs`, in their order: settings, figures, seconds
     "Try them all, and lose nothing if stopped. ValueError if names differ, among `configs` or from those in the log."
     import pandas as pd
-    log,configs = Path(log),list(configs)
+    log = Path(log)
+    configs = list(configs)
     names = list(configs[0]) if configs else []
     if not names or any(set(c)!=set(names) for c in configs):
-        raise ValueError(f'configurations with the same names are needed, as {names}; one has others, or there is none')
-    rows = pd.read_csv(log, dtype=str, keep_default_na=False).to_dict('records') if log.exists() else []
-    if rows and not set(names)<set(rows[0]): raise ValueError(f'{log} has the columns {list(rows[0])}, not {names}')
+        raise ValueError(f'configurations with the same names are needed, as {names}; '
+                         'one has others, or there is none')
+    rows = []
+    if log.exists(): rows = pd.read_csv(log, dtype=str, keep_default_na=False).to_dict('records')
+    if rows and not set(names)<set(rows[0]):
+        raise ValueError(f'{log} has the columns {list(rows[0])}, not {names}')
     def key(row): return tuple('' if row[k] is None else str(row[k]) for k in names)
     def text(rows): return pd.DataFrame(rows, dtype=object).to_csv(index=False)
     done = {key(o): o for o in rows}

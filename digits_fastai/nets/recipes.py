@@ -38,6 +38,7 @@ def batch_for(
     while size>4 and n//size<20: size //= 2
     return size
 
+# %% ../../nbs/nets/08_recipes.ipynb #2448b9b1
 def recipe_learner(
     model:str, # one of `recipes`
     data:TenDigits, # the pictures, of two classes or more
@@ -61,15 +62,40 @@ def fit_recipe(
 # %% ../../nbs/nets/08_recipes.ipynb #490e4cd2
 def _check_place(out, force):
     "Can a model be written there? Asked before the training, not after it. OSError says why not."
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        if not (out/'model.json').is_file():
-            raise FileExistsError(f'{out} is there, and no exported model: name another folder')
-        if not force:
-            raise FileExistsError(f'{out} holds a model already: name another folder, or replace it with --force')
-    there = next(o for o in (out, *out.absolute().parents) if o.exists())
-    if there.is_file(): raise PermissionError(f'{out} cannot be made: {there} is a file')
-    if not os.access(there, os.W_OK): raise PermissionError(f'{out} cannot be made: {there} is read-only')
+    taken = out.is_file() or (out.is_dir() and any(out.iterdir()))
+    if taken and not (out/'model.json').is_file():
+        raise FileExistsError(f'{out} is there, and no exported model: name another folder')
+    if taken and not force:
+        raise FileExistsError(f'{out} holds a model already: name another folder, or replace it with --force')
+    nearest = next(o for o in (out, *out.absolute().parents) if o.exists())
+    if nearest.is_file(): raise PermissionError(f'{out} cannot be made: {nearest} is a file')
+    if not os.access(nearest, os.W_OK): raise PermissionError(f'{out} cannot be made: {nearest} is read-only')
 
+def _fit_until_ctrl_c(learn, model, epochs, lr, cbs):
+    "Was it stopped by hand, after an epoch at least? Before that, Ctrl-C is an error as everywhere."
+    try:
+        with learn.added_cbs(cbs): fit_recipe(learn, model, epochs, lr)
+    except KeyboardInterrupt:
+        if not learn.recorder.values: raise
+        return True
+    return False
+
+def _write_and_report(learn, data, out, model, seed, stopped):
+    "Read the test pictures, export the model with its card, and say what came of it."
+    acc,by_class = measure_once(learn, data)
+    done = len(learn.recorder.values)
+    name = "scikit-learn's small digits" if is_standin(data.path) else data.path.resolve().name
+    about = (f'It reads handwritten digits: {", ".join(data.classes)}. Recipe: {model}, seed {seed}. It reads '
+             f'{acc:.4f} of {len(data.test_y):,} test pictures rightly, which were used for nothing else.')
+    if stopped: about += f' Its training was stopped by hand, in epoch {done+1} of {learn.n_epoch}.'
+    recipe = recipes[model]
+    args = dict(n_out=len(data.classes), **(recipe.args or {}))
+    export_reader(learn, out, recipe.model.__name__, args, name, about)
+    last = dict(zip(learn.recorder.metric_names[1:-1], learn.recorder.values[-1]))
+    return dict(model=model, data=name, classes=data.classes, pictures=len(data.x), epochs=done, seed=seed,
+                stopped=stopped, **last, test_accuracy=acc, by_class=by_class, folder=str(out))
+
+# %% ../../nbs/nets/08_recipes.ipynb #490e4cd1
 def train_digits(
     out:Path, # the folder to export into
     model:str='convnet', # one of `recipes`
@@ -90,24 +116,8 @@ def train_digits(
     data = ten_digits(digits_path(full=full) if path is None else path)
     if len(data.classes)<2: raise ValueError(f'{data.path} has one class only: two are needed to tell them apart')
     learn = recipe_learner(model, data, batch_size, seed)
-    start,stopped = time.perf_counter(),False
-    try:
-        with learn.added_cbs(cbs): fit_recipe(learn, model, epochs, lr)
-    except KeyboardInterrupt:
-        if not learn.recorder.values: raise
-        stopped = True
+    start = time.perf_counter()
+    stopped = _fit_until_ctrl_c(learn, model, epochs, lr, cbs)
     seconds = round(time.perf_counter()-start, 2)
     if not write: return {}
-
-    acc,by_class = measure_once(learn, data)
-    name = "scikit-learn's small digits" if is_standin(data.path) else data.path.resolve().name
-    done = len(learn.recorder.values)
-    about = (f'It reads handwritten digits: {", ".join(data.classes)}. Recipe: {model}, seed {seed}. It reads '
-             f'{acc:.4f} of {len(data.test_y):,} test pictures rightly, which were used for nothing else.')
-    if stopped: about += f' Its training was stopped by hand, in epoch {done+1} of {learn.n_epoch}.'
-    recipe = recipes[model]
-    args = dict(n_out=len(data.classes), **(recipe.args or {}))
-    export_reader(learn, out, recipe.model.__name__, args, name, about)
-    last = dict(zip(learn.recorder.metric_names[1:-1], learn.recorder.values[-1]))
-    return dict(model=model, data=name, classes=data.classes, pictures=len(data.x), epochs=done, seed=seed,
-                stopped=stopped, seconds=seconds, **last, test_accuracy=acc, by_class=by_class, folder=str(out))
+    return dict(_write_and_report(learn, data, out, model, seed, stopped), seconds=seconds)

@@ -117,6 +117,7 @@ fast_recipes = {
     '12s': FastRecipe((8,32,64), 2, .02, 1),
     '60s': FastRecipe((16,64,128), 4, .01, 1, second_look=True)}
 
+# %% ../../nbs/nets/06_seconds.ipynb #180d8271
 class Stopwatch(Callback):
     "How long the training took, without validation: `secs` by the clock, `cpu_secs` of all cores together."
     order = 55 # after the Recorder, which waits for the last batch if a GPU is still at it
@@ -128,6 +129,7 @@ class Stopwatch(Callback):
         self.secs = time.perf_counter()-self.start
         self.cpu_secs = time.process_time()-self.cpu_start
 
+# %% ../../nbs/nets/06_seconds.ipynb #180d8272
 def train_fast(
     data:TenDigits, # the pictures; from `ten_digits(path, valid_pct=None)` to train on all and read the test set
     recipe='3s', # name of one of the `fast_recipes`, or a `FastRecipe`

@@ -52,6 +52,7 @@ class TenDigits(Digits):
         "Read the test set."
         return measure_once(learn, self)[0]
 
+# %% ../../nbs/nets/05_ten_digits.ipynb #e14b42e1
 def ten_digits(
     path:Path, # a folder with `training` (or `train`) and `testing` (or `valid`), each with a folder for each class
     valid_pct:float=1/6, # share of the training pictures to validate with; None to validate on the test set, as many do
@@ -63,7 +64,8 @@ def ten_digits(
     x,y,classes = load_folder(training)
     tx,ty,theirs = load_folder(testing)
     if classes!=theirs: raise ValueError(f'{training} has the classes {classes}, {testing} has {theirs}')
-    x,tx = (o.flatten(1).float().div_(255) for o in (x,tx))
+    x = x.flatten(1).float().div_(255)
+    tx = tx.flatten(1).float().div_(255)
     if valid_pct is None: return TenDigits(Path(path), x, y, tx, ty, classes, tx, ty)
     i,j = random_split(len(x), valid_pct, seed)
     return TenDigits(Path(path), x[i], y[i], x[j], y[j], classes, tx, ty)

@@ -74,15 +74,21 @@ def make_cnn(
     if isinstance(arch, str) and arch not in _archs:
         raise ValueError(f'arch={arch[:60]!r} was given: it is one of {", ".join(_archs)}, or a function')
     if n_in not in (1,3): raise ValueError(f'n_in={n_in} was given: pictures have 1 channel or 3')
-    net = (resnet8 if arch=='resnet8' else getattr(models, arch) if isinstance(arch, str) else arch)()
-    parts = list(net.children())
-    body = nn.Sequential(*parts[:max(i for i,o in enumerate(parts) if 'Pool' in type(o).__name__)])
+    if arch=='resnet8': arch = resnet8
+    elif isinstance(arch, str): arch = getattr(models, arch)
+    parts = list(arch().children())
+    last_pooling = max(i for i,o in enumerate(parts) if 'Pool' in type(o).__name__)
+    body = nn.Sequential(*parts[:last_pooling])
     if n_in==1:
         conv = next(o for o in body.modules() if isinstance(o, nn.Conv2d))
-        conv.weight,conv.in_channels = nn.Parameter(conv.weight.detach().sum(1, keepdim=True)),1
+        conv.weight = nn.Parameter(conv.weight.detach().sum(1, keepdim=True))
+        conv.in_channels = 1
     with torch.no_grad(): n = body.eval()(torch.zeros(1, n_in, 32, 32)).shape[1]
-    first = {'stats': Normalize(*stats)} if stats else {}
-    return nn.Sequential(OrderedDict({**first, '0': body.train(), '1': cnn_head(n, n_out, ps)}))
+    layers = OrderedDict()
+    if stats: layers['stats'] = Normalize(*stats)
+    layers['0'] = body.train()
+    layers['1'] = cnn_head(n, n_out, ps)
+    return nn.Sequential(layers)
 
 # %% ../../nbs/nets/01_transfer.ipynb #17896793
 def cnn_groups(

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import torch
 from fastcore.basics import patch
+from fastcore.foundation import L
 from torch import Tensor,nn
 
 from ..dataloaders import device_of,in_order,to_device
@@ -175,7 +176,7 @@ class ActivationStats(Callback):
 
     def before_fit(self):
         if not self.fitting: return
-        self.stats,self.hooks = [],None
+        self.stats,self.hooks = L(),None
         self.watched = self.modules or [m for m in layers(self.model) if list(m.parameters())]
         self.on_exit.callback(self._remove)
 

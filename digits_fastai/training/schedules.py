@@ -17,7 +17,7 @@ from fastcore.foundation import L
 
 from ..events import Callback,Recorder
 from ..learner import Learner
-from ..optimizer import get_hyper,is_norm,set_hyper,spread
+from ..optimizer import get_hyper,is_norm,per_group,set_hyper
 
 # %% ../../nbs/training/02_schedules.ipynb #1d492ac5
 def sched_lin(
@@ -117,7 +117,7 @@ class ParamScheduler(Callback):
 # %% ../../nbs/training/02_schedules.ipynb #be1432c2
 def _lrs(learn, lr):
     if learn.opt is None: learn.create_opt()
-    return np.array(spread(learn.lr if lr is None else lr, len(get_hyper(learn.opt))))
+    return np.array(per_group(learn.lr if lr is None else lr, len(get_hyper(learn.opt))))
 
 @patch
 def fit_one_cycle(self:Learner,

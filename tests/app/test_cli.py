@@ -36,9 +36,9 @@ def digits(*args, cwd=None, ok=True, **env):
 
 def in_a_process(*args, **kwargs): return run(*start, *args, **{'COLUMNS': '120', **kwargs})
 
-def one_sentence(res):
-    "What an error said: one line on standard error, and status 1."
-    assert res.returncode==1 and 'Traceback' not in res.stderr
+def one_sentence(res, status=1):
+    "What an error said: one line on standard error, and its status."
+    assert res.returncode==status and 'Traceback' not in res.stderr
     lines = [o for o in res.stderr.strip().splitlines() if 'small digits stand in' not in o]
     assert len(lines)==1 and lines[0].startswith('digits: '), res.stderr
     return lines[0]
@@ -93,6 +93,10 @@ def test_examples_name_options_that_exist(line, helps):
     assert f'digits {line}' in examples
     for o in re.findall(r'--[\w-]+', examples): assert o in options, f'{o} in an example'
 
+@pytest.mark.parametrize('line', ['', *commands])
+def test_h_is_help(line, helps):
+    assert CliRunner().invoke(app, [*line.split(), '-h'], prog_name='digits').stdout==helps[line]
+
 def test_version_is_that_of_the_package():
     from digits_fastai import __version__
     assert in_a_process('--version').stdout.strip()==__version__
@@ -111,11 +115,14 @@ def test_tab_completes_commands_options_and_choices(tmp_path):
 # Manners: statuses, streams, pipes, Ctrl-C
 
 @pytest.mark.parametrize('line', ['ladder --quik', 'lader', 'ladder --out', 'ladder --seed many', 'ladder surplus',
-    'train --model resnet', 'train --epochs few', 'data convert jpg', 'data fetch', 'predict --model'])
+    'train --model resnet', 'train --epochs few',
+    'train --epochs 0', 'train --epochs -1', 'train --batch-size 0', 'train --batch-size -1', 'train --lr nan',
+    'train --lr -1', 'train --lr 0', 'train --lr inf', 'train --seed -1', 'ladder --seed -1', 'draw --port 70000', 'data convert jpg', 'data fetch', 'predict --model'])
 def test_a_wrong_word_gives_a_sentence_and_status_2(line, tmp_path):
     res = digits(*line.split(), ok=False, cwd=tmp_path)
     assert res.returncode==2 and 'Traceback' not in res.stderr+res.stdout
     assert any(o in res.stderr for o in line.split()[1:] or [line]) and not list(tmp_path.iterdir())
+    if '--lr' in line: assert 'no learning rate' in res.stderr
 
 @pytest.mark.parametrize('line', ['ladder --full --quick', 'ladder --slow', 'train --full --data x', 'check x.py --json --csv'])
 def test_options_that_do_not_go_together_are_a_wrong_question(line, tmp_path):
@@ -124,8 +131,9 @@ def test_options_that_do_not_go_together_are_a_wrong_question(line, tmp_path):
     assert res.returncode==2 and 'Traceback' not in res.stderr
     assert '--' in res.stderr.split('Error:')[1] and [o.name for o in tmp_path.iterdir()]==['x.py']
 
-faulty = '''
-from digits_fastai.app.cli import app,command
+faulty = r'''
+from digits_fastai.app.cli import app,command,_print_result
+from digits_fastai.files.atomic import write_whole
 import warnings
 
 @command(app)
@@ -139,8 +147,11 @@ def fault(
         for i in range(100_000): print(i)
     if kind=='few': print('one line')
     if kind=='warn': warnings.warn('gone in 3.0', FutureWarning)
-    if kind=='lines': raise ValueError('two\\nlines')
+    if kind=='lines': raise ValueError('two\nlines')
     if kind=='os': open('no/such/file')
+    if kind=='disk': write_whole('model.bin', bytes(2**20))
+    if kind=='json': _print_result({'na\udce4me é\x9b': 1}, True, '')
+    if kind=='text': _print_result(None, False, '3\x1b[2J\x9b\u202e, é')
 app(prog_name='digits')
 '''
 
@@ -151,11 +162,39 @@ def fault(tmp_path_factory):
     file.write_text(faulty)
     return [python, str(file), 'fault']
 
-@pytest.mark.parametrize('kind,said', [('bug', "KeyError: 'no such key'. This was not expected"), ('lines', 'two lines'),
-                                       ('os', 'no/such/file')])
-def test_an_error_is_one_sentence_and_status_1(fault, kind, said):
+@pytest.mark.parametrize('kind,said,status', [('bug', "KeyError: 'no such key'. This was not expected", 1),
+                                              ('lines', 'two lines', 1), ('os', 'no/such/file: No such file', 2)])
+def test_an_error_is_one_sentence_and_its_status(fault, kind, said, status):
     res = run(*fault, kind, ok=False)
-    assert said in one_sentence(res) and res.stdout==''
+    assert said in one_sentence(res, status) and res.stdout==''
+
+@not_on_windows
+def test_a_full_disk_is_named_with_the_file(fault, tmp_path):
+    "A limit on the size of files stands for it."
+    shell = ['sh', '-c', 'ulimit -f 1; exec "$@"', 'sh']
+    said = one_sentence(run(*shell, *fault, 'disk', ok=False, cwd=tmp_path))
+    assert 'model.bin: ' in said and '.tmp' not in said and not list(tmp_path.iterdir())
+
+@pytest.mark.skipif(not Path('/dev/full').exists(), reason='there is no /dev/full here')
+@pytest.mark.parametrize('kind', ['few','many','json'])
+def test_a_full_disk_behind_the_output_is_said(fault, kind):
+    with open('/dev/full', 'wb') as full: p = subprocess.run([*fault, kind], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert p.returncode==1 and len(p.stderr.splitlines())==1 and 'No space left' in p.stderr
+
+@not_on_windows
+@pytest.mark.parametrize('kind', ['few','many','json','text','bug'])
+@pytest.mark.parametrize('closed', ['>&-','2>&-','>&- 2>&-'])
+def test_a_closed_stream_is_no_traceback(fault, kind, closed):
+    res = run('sh', '-c', f'exec "$@" {closed}', 'sh', *fault, kind, ok=False)
+    assert 'Traceback' not in res.stdout+res.stderr and res.returncode==(kind=='bug')
+
+@pytest.mark.parametrize('env', [dict(LC_ALL='C'), dict(LC_ALL='C', PYTHONUTF8='0', PYTHONCOERCECLOCALE='0'),
+                                 dict(PYTHONIOENCODING='latin-1'), {}], ids=str)
+def test_names_in_json_are_kept_whatever_the_locale(fault, env):
+    assert json.loads(run(*fault, 'json', **env).stdout)=={'na\udce4me é\x9b': 1}
+
+def test_what_a_terminal_would_obey_is_shown_as_a_code(fault):
+    assert run(*fault, 'text').stdout=='3\\x1b[2J\\x9b\\u202e, é\n'
 
 def test_debug_shows_the_traceback_and_warnings(fault):
     debug = [*fault[:2], '--debug', 'fault']
@@ -277,12 +316,12 @@ def ten(alone):
 @pytest.fixture(scope='session')
 def testing(ten, alone): return Path(alone['FASTAI_HOME'])/'data'/'digits_standin'/'testing'
 
-def test_json_is_all_that_training_prints_and_progress_goes_aside(ten):
+def test_json_is_all_that_training_prints_and_without_a_terminal_there_is_no_progress(ten):
     res = json.loads(ten.stdout)
     assert res['model']=='convnet' and res['epochs']==4 and not res['stopped'] and res['folder']=='ten'
     assert res['classes']==list('0123456789')==list(res['by_class'])
     assert .8<res['test_accuracy']<=1 and 0<=res['accuracy']<=1
-    assert 'valid_loss' in ten.stderr and not re.search(r'[\r\x1b█▏]|Warning|Traceback', ten.stderr)
+    assert all('small digits stand in' in o for o in ten.stderr.splitlines())
 
 def test_a_loss_that_is_no_number_is_null(alone):
     said = digits('train', '--model', 'linear', '--lr', 1e38, '--epochs', 2, '--out', 'far', '--json', **alone).stdout
@@ -290,10 +329,17 @@ def test_a_loss_that_is_no_number_is_null(alone):
     assert json.loads(said, parse_constant=fail)['valid_loss'] is None
 
 @not_on_windows
-def test_on_a_terminal_there_is_a_bar_that_goes_away(tmp_path, path):
-    text = in_a_terminal(*start, 'train', '--model', 'linear', '--epochs', 2, '--out', tmp_path/'model', cwd=tmp_path)
-    assert re.search(r'[█-]\|', text), 'no bar'
-    assert '|' not in text.split('\r')[-2]+text.split('\r')[-1] and 'written:' in text
+@pytest.mark.parametrize('words,sign', [
+    (['train','--model','linear','--epochs',2,'--out','m','--json'], r'[█-]\|'), (['data','convert','sheet'], 'converting'),
+    pytest.param(['check','right.py','--json'], 'checking 1 file', marks=pytest.mark.slow),
+    pytest.param(['ladder','--quick'], 'climbing', marks=pytest.mark.slow)], ids=lambda o: o[0] if isinstance(o, list) else '')
+def test_progress_is_on_standard_error_and_the_result_alone_on_the_other(words, sign, tmp_path, path):
+    (tmp_path/'right.py').write_text(good)
+    shell = ['sh', '-c', 'exec "$@" >out', 'sh', *start]
+    seen = in_a_terminal(*shell, *words, cwd=tmp_path)
+    out = (tmp_path/'out').read_text()
+    assert re.search(sign, seen) and out and not re.search(r'[\r\x1b█]', out)
+    if '--json' in words: json.loads(out)
 
 def test_a_model_that_is_there_is_replaced_only_with_force(ten, alone):
     folder = alone['cwd']/'copy'
@@ -305,11 +351,12 @@ def test_a_model_that_is_there_is_replaced_only_with_force(ten, alone):
     said = digits('train', '--model', 'linear', '--epochs', 1, '--out', folder, '--force', **alone).stdout
     assert weights()!=before and re.search(r"test set of scikit-learn's small digits: [01]\.\d{4} \(3 [01]\.\d{4}, 7 ", said)
 
-@pytest.mark.parametrize('args,said', [('--epochs 0','epochs=0'), ('--data gone','gone'), ('--out thesis --force','no exported model')])
+@pytest.mark.parametrize('args,said', [('--data gone','gone'), ('--out thesis --force','no exported model')])
 def test_what_cannot_be_trained_is_one_sentence(args, said, alone):
     (alone['cwd']/'thesis').mkdir(exist_ok=True)
     (alone['cwd']/'thesis'/'chapter1.tex').write_text('years of work')
-    assert said in one_sentence(digits('train', '--out', 'never', *args.split(), ok=False, **alone))
+    status = 2 if 'gone' in args else 1
+    assert said in one_sentence(digits('train', '--out', 'never', *args.split(), ok=False, **alone), status)
     assert not (alone['cwd']/'never').exists() and (alone['cwd']/'thesis'/'chapter1.tex').read_text()=='years of work'
 
 @not_on_windows
@@ -338,11 +385,11 @@ def test_one_bad_file_does_not_keep_the_others_from_being_read(ten, alone, testi
     files = [tmp_path/'letter.png', good, tmp_path/'gone.png']
     res = digits('predict', '--model', 'ten', *files, ok=False, **alone)
     head,row = res.stdout.splitlines()
-    assert res.returncode==1 and head.split()==['file','label','probability'] and row.split()[0]==str(good)
+    assert res.returncode==2 and head.split()==['file','label','probability'] and row.split()[0]==str(good)
     errors = res.stderr.splitlines()
     assert len(errors)==2 and 'letter.png: is no image' in errors[0] and 'gone.png: is not there' in errors[1]
     res = digits('predict', '--model', 'ten', '--json', *files, ok=False, **alone)
-    assert res.returncode==1 and ['error' in o for o in json.loads(res.stdout)]==[True,False,True]
+    assert res.returncode==2 and ['error' in o for o in json.loads(res.stdout)]==[True,False,True]
     res = digits('predict', '--model', 'ten', files[0], ok=False, **alone)
     assert (res.returncode,res.stdout)==(1,'')
 
@@ -364,10 +411,11 @@ def test_drawings_of_any_size_are_prepared_first(ten, alone, testing, tmp_path):
     for label in '07':
         (tmp_path/'mine'/label).mkdir(parents=True)
         for i,o in enumerate(sorted((testing/label).iterdir())[:8]): drawing(o).save(tmp_path/'mine'/label/f'{i}.png')
-    assert '500×400' in digits('predict', '--model', 'ten', tmp_path/'mine', ok=False, **alone).stderr
+    unprepared = digits('predict', '--model', 'ten', tmp_path/'mine', ok=False, **alone).stderr
+    assert '500×400' in unprepared and '--drawing' in unprepared
     res = digits('predict', '--model', 'ten', '--drawing', tmp_path/'mine', 'gone.png', '--json', ok=False, **alone)
     rows = json.loads(res.stdout)
-    assert res.returncode==1 and 'gone.png: No such file' in res.stderr
+    assert res.returncode==2 and 'gone.png: No such file' in res.stderr
     assert sum(Path(o['file']).parent.name==o.get('label') for o in rows)>=12
 
     rows = json.loads(digits('evaluate', tmp_path/'mine', '--model', 'ten', '--json', **alone).stdout)
@@ -375,12 +423,63 @@ def test_drawings_of_any_size_are_prepared_first(ten, alone, testing, tmp_path):
     said = digits('evaluate', tmp_path/'mine', '--model', 'ten', **alone).stdout.splitlines()
     assert said[0].split()==['digit','drawings','accuracy','test_set'] and len(said)==4
 
-@pytest.mark.parametrize('line,said', [('predict x.png --model no_model', 'no_model'), ('evaluate nowhere', 'nowhere'),
-    ('draw --model no_model --port 0', 'no_model'), ('check gone.py', 'gone.py'), ('progress nowhere', 'nowhere'),
-    ('data download --full', 'Ways out')])
-def test_what_is_not_there_is_one_sentence(line, said, alone):
+@pytest.mark.parametrize('line,said', [
+    ('predict x.png --model no_model', 'no_model: train one first: digits train --out no_model'),
+    ('predict x.png', 'train one first: digits train'), ('evaluate nowhere', 'nowhere'), ('check gone.py', 'gone.py'),
+    ('draw --model no_model --port 0', 'train one first'), ('evaluate . --model no_model', 'train one first')])
+def test_what_is_not_there_is_one_sentence_and_status_2(line, said, alone):
     res = digits(*line.split(), ok=False, **alone)
-    assert said in one_sentence(res) and not res.stdout
+    assert said in one_sentence(res, 2) and not res.stdout
+
+@pytest.mark.parametrize('line,said', [('data download --full', 'Ways out'), ('progress nowhere', 'nowhere')])
+def test_what_cannot_be_done_is_one_sentence(line, said, alone):
+    assert said in one_sentence(digits(*line.split(), ok=False, **alone))
+
+def test_invert_and_drawing_go_together(ten, alone, testing, tmp_path):
+    from PIL import ImageOps
+    drawing(next((testing/'0').iterdir())).save(tmp_path/'dark.png')
+    ImageOps.invert(drawing(next((testing/'0').iterdir()))).save(tmp_path/'light.png')
+    def said(*args): return json.loads(digits('predict', '--model', 'ten', '--drawing', '--json', *args, **alone).stdout)[0]
+    assert said(tmp_path/'dark.png')['probabilities']==said('--invert', tmp_path/'dark.png')['probabilities']
+    assert said(tmp_path/'light.png')['probabilities']==said(tmp_path/'dark.png')['probabilities']
+
+def test_a_sheet_gives_a_row_for_each_digit_in_reading_order(ten, alone, testing, tmp_path):
+    from PIL import Image
+    sheet = Image.new('L', (1000,800), 255)
+    for i,label in enumerate('4071'):
+        sheet.paste(drawing(next((testing/label).iterdir())), (i%2*480, i//2*390))
+    sheet.save(tmp_path/'sheet.webp', lossless=True)
+    rows = json.loads(digits('predict', '--model', 'ten', '--drawing', '--json', tmp_path/'sheet.webp', **alone).stdout)
+    assert [(o['digit'],o['digits']) for o in rows]==[(i,4) for i in (1,2,3,4)]
+    assert sum(o['label']==label for o,label in zip(rows, '4071'))>=3
+    lefts,tops = ([o['box'][i] for o in rows] for i in (0,1))
+    assert lefts[0]<400<lefts[1] and lefts[2]<400<lefts[3] and max(tops[:2])<380<min(tops[2:])
+
+def test_a_name_in_a_model_is_not_obeyed_by_a_terminal(ten, alone, testing):
+    folder = alone['cwd']/'odd'
+    shutil.copytree(alone['cwd']/'ten', folder)
+    info = json.loads((folder/'model.json').read_text())
+    info['vocab'] = [f'\x1b[3{o}m{o}' for o in info['vocab']]
+    (folder/'model.json').write_text(json.dumps(info))
+    res = digits('predict', '--model', 'odd', next((testing/'3').iterdir()), **alone)
+    assert '\\x1b[3' in res.stdout and '\x1b' not in res.stdout+res.stderr
+
+@not_on_windows
+@pytest.mark.parametrize('force', [['--force'],[]], ids=['force','plain'])
+def test_of_two_trainings_for_one_folder_one_wins_whole_and_the_other_is_told(force, ten, alone):
+    name = f'same{len(force)}'
+    first = started('train', '--model', 'linear', '--epochs', '100000', '--out', name, *force, alone=alone)
+    try:
+        for line in first.stdout:
+            if re.match(r' +1 ', line): break
+        second = digits('train', '--model', 'linear', '--epochs', 1, '--out', name, *force, ok=False, **alone)
+        assert f'{name} is in use' in one_sentence(second) and not second.stdout
+        first.send_signal(signal.SIGINT)
+        first.communicate(timeout=60)
+    finally: first.kill()
+    assert first.returncode==130 and 'stopped by hand' in (alone['cwd']/name/'card.md').read_text()
+    again = digits('train', '--model', 'linear', '--epochs', 1, '--out', name, *force, ok=False, **alone)
+    assert again.returncode==(not force), 'the lock of a process that has ended keeps nobody out'
 
 @not_on_windows
 def test_the_page_is_served_until_ctrl_c(ten, alone):
@@ -439,3 +538,20 @@ def test_exercises_are_written_once_and_progress_is_told(path, tmp_path):
     res = json.loads(digits('progress', 'mine', '--json', cwd=tmp_path).stdout)
     assert res['ok'] and res['done']==0 and res['of']>=2
     assert f'0 of {res["of"]} done' in digits('progress', 'mine', cwd=tmp_path).stdout
+
+def test_check_takes_folders_and_leaves_out_what_tools_have_made(tmp_path):
+    for name in ('a/right.py','b.py','.hidden/c.py','venv/lib/d.py'):
+        (tmp_path/name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path/name).write_text('')
+    (tmp_path/'venv'/'pyvenv.cfg').touch()
+    from digits_fastai.app.cli import _python_files
+    with working_in(tmp_path):
+        assert [str(o) for o in _python_files([Path('.')])]==['a/right.py','b.py']
+        assert [str(o) for o in _python_files([Path('b.py'),Path('a')])]==['b.py','a/right.py']
+    (tmp_path/'empty').mkdir()
+    assert 'empty has no Python files' in one_sentence(digits('check', 'empty', ok=False, cwd=tmp_path), 2)
+
+def test_an_unknown_piece_lists_those_that_are_there(tmp_path):
+    (tmp_path/'right.py').write_text(good)
+    res = digits('check', '.', '--piece', 'MySDG', ok=False, cwd=tmp_path)
+    assert res.returncode==2 and 'MySDG' in res.stderr and '(optimizer)' in res.stderr and not res.stdout

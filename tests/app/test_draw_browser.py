@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from drawn import as_png,drawn,hands,home_with_models,page
+from drawn import Page,as_png,drawn,hands,home_with_models,lines,page
 
 chromium = next(filter(None, map(shutil.which, ('chromium','chromium-browser','google-chrome'))), None)
 if chromium is None: pytest.skip('there is no chromium here to draw in', allow_module_level=True)
@@ -303,6 +303,75 @@ def test_it_was_a_seven_is_kept_and_counted(opened, served):
     tab.locator('#status').get_by_text('Draw a digit first').wait_for()
     assert len(list(served.collect.rglob('*.png')))==2
 
+def kept(served): return sorted(o.relative_to(served.collect).as_posix() for o in served.collect.rglob('*.png'))
+
+def test_a_correction_is_taken_back_by_undo_and_then_has_another_label(opened, served):
+    tab,before = opened(),kept(served)
+    draw(tab, hands['slanted'][1])
+    guess(tab)
+    tab.locator('#was button', has_text='4').click()
+    tab.locator('#status').get_by_text('Kept as a 4').wait_for()
+    tab.keyboard.press('u')
+    tab.locator('#status').get_by_text('Taken back').wait_for()
+    assert guess(tab)=='1' and kept(served)==before, 'the drawing is there again, its file is not'
+    tab.keyboard.press('1')
+    tab.locator('#status').get_by_text('Kept as a 1').wait_for()
+    new = [o for o in kept(served) if o not in before]
+    assert len(new)==1 and new[0].startswith('1/')
+
+def test_a_scribble_is_unlike_every_digit(opened):
+    tab = opened()
+    draw(tab, [lines((.1,.1),(.9,.3),(.1,.4),(.9,.6),(.1,.7),(.9,.9),(.8,.1),(.3,.9),(.5,.1),(.1,.9))])
+    assert guess(tab)=='?' and 'Unlike every digit' in tab.locator('#sure').text_content()
+    clear(tab)
+    draw(tab, hands['school'][3])
+    assert guess(tab)=='3' and 'sure' in tab.locator('#sure').text_content()
+
+def test_it_says_that_it_waits_and_stops_saying_so(opened):
+    tab = opened()
+    held = []
+    tab.route('**/guess', lambda route: held.append(route))
+    draw(tab, hands['school'][3])
+    tab.locator('#status').get_by_text('Waiting').wait_for()
+    tab.unroute('**/guess')
+    assert guess(tab)=='3' and tab.locator('#status').text_content()==''
+
+def test_after_a_restart_of_the_server_it_answers_by_itself(browser, tmp_path_factory):
+    home = home_with_models(tmp_path_factory)
+    first = Page(home, 'port=0').started()
+    second = None
+    try:
+        tab = browser.new_page()
+        tab.goto(first.url)
+        first.interrupt()
+        draw(tab, hands['school'][7])
+        tab.locator('#status').get_by_text('does not answer').wait_for()
+        second = Page(home, f'port={first.url.rpartition(":")[2]}').started()
+        tab.locator('#guess').get_by_text('7').wait_for(timeout=15_000)
+        assert tab.locator('#status').text_content()==''
+        tab.close()
+    finally:
+        for o in filter(None, (first,second)):
+            o.interrupt()
+            o.process.kill()
+
+def test_everything_lies_in_a_landmark_and_every_button_shows_its_key(opened):
+    "What axe-core asks for beyond contrast and names, which other tests have."
+    tab = opened()
+    assert tab.evaluate("[...document.body.children].map(o => o.tagName)")==['HEADER','MAIN','FOOTER']
+    sections = tab.locator('section').all()
+    assert sections and all(o.get_attribute('aria-label') for o in sections)
+    for o in tab.locator('button, label.button').all():
+        keys = o.locator('kbd').all_text_contents() or [o.text_content()]
+        assert re.fullmatch(r'[a-z0-9]', keys[0])
+    tab.evaluate("$('file').addEventListener('click', e => { e.preventDefault(); window.chooses = true })")
+    tab.keyboard.press('p')
+    assert tab.evaluate('window.chooses'), 'p opens a picture'
+    before = tab.evaluate('chosen()')
+    for _ in range(4):
+        tab.keyboard.press('m')
+        assert tab.evaluate('chosen()')!=before or _==3
+
 paste = '''data => {
   const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0)), clipboard = new DataTransfer()
   clipboard.items.add(new File([bytes], 'x.png', {type: 'image/png'}))
@@ -331,6 +400,8 @@ def test_a_picture_can_be_opened_drawn_over_and_taken_away(opened, tmp_path):
     (tmp_path/'no.png').write_text('no picture')
     tab.locator('#file').set_input_files(tmp_path/'no.png')
     tab.locator('#status').get_by_text('no picture').wait_for()
+    draw(tab, hands['school'][1])
+    assert guess(tab)!='?' and tab.locator('#status').text_content()=='', 'the next good answer takes it away'
 
 def test_errors_are_shown_and_the_page_goes_on(opened):
     tab = opened()

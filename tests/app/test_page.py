@@ -175,13 +175,23 @@ def test_a_hundred_at_once_are_all_answered_and_health_is_not_kept_waiting(serve
 # drawings that are kept
 
 def test_a_drawing_is_kept_as_the_course_has_its_data(served):
-    before = len(files(served.collect))
-    for label,n in (('7',1), ('0',1), ('7',2)):
-        said = json.loads(served.ask('/collect', question(drawn(int(label)), label=label))[2])
+    for label,hand,n in (('7','school',1), ('0','school',1), ('7','other',2), ('7','other',2)):
+        said = json.loads(served.ask('/collect', question(drawn(int(label), hand), label=label))[2])
         assert said==dict(label=label, drawings=n)
     x,y,names = load_folder(served.collect, cache=False)
-    assert names==['0','7'] and y.tolist()==[0,1,1] and len(files(served.collect))==before+3
-    assert (x[1]/255-prepare(drawn(7))).abs().max()<.003
+    assert names==['0','7'] and y.tolist()==[0,1,1]
+    assert min((o/255-prepare(drawn(7))).abs().max() for o in x)<.003
+
+def test_a_drawing_has_one_label_and_can_be_taken_back(served):
+    mine = drawn(4, 'shaky')
+    before = files(served.collect)
+    for label in '494':
+        served.ask('/collect', question(mine, label=label))
+        new = set(files(served.collect))-set(before)
+        assert len(new)==1 and new.pop().startswith(f'{label}/')
+    taken = [json.loads(served.ask('/forget', question(mine))[2]) for _ in range(2)]
+    assert taken==[dict(forgotten=1), dict(forgotten=0)] and files(served.collect)==before
+    assert served.ask('/forget', {})[0]==422
 
 @pytest.mark.parametrize('label', ['../3', '..', '.', '/tmp', '', '10', '3/', ' 3', '³', '٣', '3\0', 'C:3', '..\\3',
                                    None, 3, True, ['3'], {'a': 1}])
@@ -196,6 +206,58 @@ def test_a_file_in_the_way_is_an_error_in_a_sentence(served):
         status,_,text = served.ask('/collect', question(label='6'))
         assert status==507 and 'could not be kept' in text
     finally: (served.collect/'6').unlink()
+
+
+# the network
+
+def test_any_loopback_address_is_this_machine(readers, tmp_path):
+    with page(tmp_path, f'model={str(readers["linear"].folder)!r}, port=0, host="127.0.0.2"') as p:
+        assert p.url.startswith('http://127.0.0.2:') and p.ask('/health')[0]==200 and 'encrypted' not in ' '.join(p.seen)
+        assert p.ask('/health', Host='evil.example')[0]==400
+
+def network_page(readers, tmp_path, more=''):
+    return page(tmp_path, f'model={str(readers["linear"].folder)!r}, port=0, host="0.0.0.0"{more}')
+
+def test_to_the_network_it_tells_addresses_answers_to_these_only_and_asks_for_a_code(readers, tmp_path):
+    with network_page(readers, tmp_path) as p:
+        p.wait_for('encrypted')
+        url,code = p.url.split('/?code=')
+        p.address = url.removeprefix('http://')
+        others = [o.split()[-1] for o in p.seen if o.startswith('Others reach it at')]
+        assert len(code)>=10 and all(o.endswith(f'/?code={code}') for o in others)
+        for where in ('/','/health','/static/draw.js','/?code=','/?code=x','/health?code=%C3%A4'):
+            status,_,text = p.ask(where)
+            assert status==403 and '?code=' in text
+        assert p.ask('/guess', question())[0]==403
+        status,headers,_ = p.ask(f'/?code={code}')
+        cookie = headers['set-cookie']
+        assert (status,headers['location'])==(303,'/') and 'HttpOnly' in cookie and 'samesite=strict' in cookie.lower()
+        cookie = cookie.partition(';')[0]
+        assert p.ask('/', Cookie=cookie)[0]==200 and p.ask('/guess', question(), Cookie=cookie)[0]==200
+        assert p.ask('/', Cookie='digits_code=x')[0]==403
+        assert p.ask('/', Cookie=cookie, Host='evil.example')[0]==400, 'another name may be a stranger\'s'
+        for o in others: assert p.ask('/', Cookie=cookie, Host=o.split('/')[2])[0]==200
+
+def test_open_asks_for_no_code_and_still_answers_to_its_own_names_only(readers, tmp_path):
+    with network_page(readers, tmp_path, ', open=True') as p:
+        assert 'everybody there may draw' in p.wait_for('encrypted') and 'code' not in p.url
+        assert p.ask('/')[0]==200 and p.ask('/', Host='evil.example')[0]==400
+
+def test_idle_and_half_sent_connections_are_closed_and_keep_nobody_out(served):
+    host,port = served.address.split(':')
+    many = [socket.create_connection((host, int(port))) for _ in range(260)]
+    try:
+        for s in many[::3]: s.sendall(f'GET /health HTTP/1.1\r\nHost: {served.address}\r\n'.encode()) # half a question
+        for s in many[1::3]: # a whole one, and half another
+            s.sendall(f'GET /health HTTP/1.1\r\nHost: {served.address}\r\n\r\nGET /hea'.encode())
+        assert served.ask('/guess', question())[0]==200
+        deadline = time.monotonic()+15 # the page of these tests waits for 2 seconds, not for 10
+        for s in many:
+            s.settimeout(max(.1, deadline-time.monotonic()))
+            while s.recv(4096): pass # until it is closed; a timeout is an error
+    finally:
+        for s in many: s.close()
+    assert served.ask('/health')[0]==200
 
 
 # start and end

@@ -1,4 +1,4 @@
-"Chapter 12: augmentation, seeds, folds, the log of runs and the search hold against torchvision, scikit-learn and SciPy."
+"Chapter 13: augmentation, seeds, folds, the log of runs and the search hold against torchvision, scikit-learn and SciPy."
 import io,json,random
 from contextlib import redirect_stdout
 from types import SimpleNamespace

@@ -129,7 +129,7 @@ def test_a_page_tells_what_the_docments_say():
     assert '../nbs/02_baseline.html#src-mean_digits' in text
 
 def test_methods_and_patched_methods_are_found():
-    assert {'Learner','Learner.fit','Learner.validate'} <= {o.name for o in reference.public('learner')}
+    assert {'Learner','TrainingLoop.fit','Evaluator.validate'} <= {o.name for o in reference.public('learner')}
     assert {'Learner.lr_find','valley'} <= {o.name for o in reference.public('training.lr_find')}
 
 @pytest.mark.parametrize('row,wrong', [

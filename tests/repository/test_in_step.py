@@ -33,12 +33,18 @@ def export_differences(copy):
     run(command('nbdev_export'), cwd=copy)
     return differences(before, tree(copy))
 
-def readme_differences(copy, out):
-    "README.md and its pictures against what index.ipynb's saved outputs give."
-    run(python, 'docs/readme.py', '--out', out, cwd=copy)
+@pytest.fixture(scope='module')
+def readme(tmp_path_factory):
+    "README.md and its pictures as index.ipynb's saved outputs give them."
+    out = tmp_path_factory.mktemp('readme')
+    run(python, 'docs/readme.py', '--out', out, cwd=root)
+    return tree(out)
+
+def readme_differences(copy, readme):
+    "README.md and its pictures against what index.ipynb gives."
     pictures = {f'{o.name}/{k}': v for o in sorted(copy.glob('*_files')) for k,v in tree(o).items()}
     kept = {'README.md': (copy/'README.md').read_bytes(), **pictures}
-    return differences(kept, tree(out))
+    return differences(kept, readme)
 
 def edit(file, old, new):
     text = file.read_text(encoding='utf-8')
@@ -52,39 +58,36 @@ def test_the_library_is_what_the_notebooks_export(copy):
 def test_the_notebooks_are_clean(copy):
     assert not (d := after('nbdev_clean', copy)), f'run nbdev_clean: {d}'
 
-def test_readme_is_what_index_gives(copy, tmp_path):
-    assert not (d := readme_differences(copy, tmp_path/'out')), f'run python docs/readme.py: {d}'
+def test_readme_is_what_index_gives(copy, readme):
+    assert not (d := readme_differences(copy, readme)), f'run python docs/readme.py: {d}'
 
 
 # Each of these checks must be able to fail.
 
-def test_an_edited_module_is_reported(copy):
+def test_an_edited_module_one_left_over_and_a_notebook_not_exported_are_reported(copy):
     edit(copy/'digits_fastai'/'losses.py', 'def mse(', 'def mse2(')
-    assert export_differences(copy)==['digits_fastai/losses.py']
-
-def test_a_module_without_a_notebook_is_reported(copy):
     (copy/'digits_fastai'/'left_over.py').write_text('x = 1\n')
-    assert export_differences(copy)==['digits_fastai/left_over.py']
+    edit(copy/'nbs'/'06_metrics.ipynb', '"class ', '"class Other')
+    found = set(export_differences(copy))
+    assert found-{'digits_fastai/_modidx.py'}=={f'digits_fastai/{o}.py' for o in ('losses','left_over','metrics')}
 
-def test_a_notebook_that_was_not_exported_is_reported(copy):
-    edit(copy/'nbs'/'05_losses.ipynb', 'def mse(', 'def mse2(')
-    assert 'digits_fastai/losses.py' in export_differences(copy)
-
-@pytest.mark.parametrize('dirt', [dict(execution_count=3), dict(metadata={'scrolled': True})])
-def test_dirt_in_a_notebook_is_reported(copy, dirt):
-    nb = copy/'nbs'/'05_losses.ipynb'
+def soil(nb, dirt):
     d = json.loads(nb.read_text(encoding='utf-8'))
     next(c for c in d['cells'] if c['cell_type']=='code').update(dirt)
     nb.write_text(json.dumps(d, indent=1, ensure_ascii=False)+'\n', encoding='utf-8')
-    assert after('nbdev_clean', copy)==['nbs/05_losses.ipynb']
 
-def test_a_changed_word_or_picture_in_the_readme_is_reported(copy, tmp_path):
+def test_dirt_in_a_notebook_is_reported(copy):
+    soil(copy/'nbs'/'05_losses.ipynb', dict(execution_count=3))
+    soil(copy/'nbs'/'06_metrics.ipynb', dict(metadata={'scrolled': True}))
+    assert after('nbdev_clean', copy)==['nbs/05_losses.ipynb','nbs/06_metrics.ipynb']
+
+def test_a_changed_word_or_picture_in_the_readme_is_reported(copy, readme):
     edit(copy/'README.md', ' the ', ' teh ')
     changed = ['README.md']
     if pictures := sorted(copy.glob('*_files/*')):
         pictures[0].write_bytes(pictures[0].read_bytes()+b'0')
         changed.append(pictures[0].relative_to(copy).as_posix())
-    assert readme_differences(copy, tmp_path/'out')==sorted(changed)
+    assert readme_differences(copy, readme)==sorted(changed)
 
 def test_the_copy_is_a_copy(copy):
     assert (copy/'settings.ini').read_bytes()==(root/'settings.ini').read_bytes()

@@ -48,7 +48,7 @@ def dropping(): return nn.Sequential(nn.Linear(784,64), nn.ReLU(), nn.Dropout(.3
 def learner(model=partial(simple_net, n_out=10), dtype=torch.float32, cbs=(), many=False, data=sets, bs=64, lr=.1, opt=SGD):
     set_seed(1, reproducible=True)
     dls = DataLoaders.from_tensors(*((x.to(dtype), y) for x,y in data), batch_size=bs)
-    return Learner(dls, model().to(dtype), cross_entropy, opt, lr, accuracy, [*L(cbs), *(distributed(timeout=60) if many else [])])
+    return Learner(dls, model().to(dtype), cross_entropy, opt, lr, metrics=accuracy, cbs=[*L(cbs), *(distributed(timeout=60) if many else [])])
 
 def fit(epochs=2, on=None, **kwargs):
     learn = learner(**kwargs)

@@ -270,7 +270,7 @@ def fitted(m, **kwargs):
 def check_step_guard(m):
     learn = learner()
     learn.fit(1)
-    learn.model = two_layers()
+    learn.opt = SGD(list(two_layers().parameters()), .05) # by hand, for another model
     said = raised(RuntimeError, learn.fit, 1, cbs=m.StepGuard())
     for o in ('4 of 4', '0.weight, 0.bias, 2.weight, 2.bias: not in the optimizer', 'reset_opt'): assert o in said
     quietly(learn.fit, 1, cbs=m.StepGuard(), reset_opt=True)
@@ -317,7 +317,7 @@ def check_step_guard_waits(m):
     assert learn.train_iter==1
     replaced = learner(cbs=m.StepGuard())
     replaced.fit(1)
-    replaced.model = two_layers()
+    replaced.opt = SGD(list(two_layers().parameters()), .05)
     raised(RuntimeError, replaced.fit, 1) # it looks at each fit
 
 
@@ -718,9 +718,9 @@ def test_mixed_precision_does_what_fastais_does():
 # What the Learner says itself, and what callbacks may rely on
 
 def test_the_order_of_a_step():
-    cbs = [getattr(callbacks, k)() for k in callbacks.__all__ if isinstance(getattr(callbacks, k), type)]
-    for order in (cbs, cbs[::-1]):
-        learn = learner(cbs=order)
+    kinds = [getattr(callbacks, k) for k in callbacks.__all__ if isinstance(getattr(callbacks, k), type)]
+    for order in (kinds, kinds[::-1]):
+        learn = learner(cbs=[kind() for kind in order])
         assert [type(cb).__name__ for cb,_ in learn._listeners['before_step']]==[
             'GradientAccumulation','MixedPrecision','GradientClip','TerminateOnNaNCallback','StepGuard']
     with redirect_stdout(io.StringIO()): learn.fit(2)

@@ -139,22 +139,23 @@ def test_append_refuses_other_columns_and_mends_a_torn_row(tmp_path):
     log = CSVLogger(tmp_path/'deep'/'er'/'a.csv', append=True)
     with pytest.raises(FileNotFoundError, match='no row has been written'): log.read_log()
     learner(log).fit(2)
-    (learn := learner(log)).metrics.clear()
+    learn = learner(CSVLogger(log.fname, append=True))
+    learn.metrics.clear()
     said = r"columns \['epoch'.*this fit would write.*\[in CSVLogger, at before_fit\]"
     with pytest.raises(ValueError, match=said): learn.fit(1)
     assert len(log.read_log())==2
     for torn in ('1,.5', 'epo'):
         text = log.file.read_text()+torn if torn=='1,.5' else torn
         log.file.write_text(text)
-        learner(log).fit(1)
+        learner(CSVLogger(log.fname, append=True)).fit(1)
         assert log.read_log().epoch.tolist()==([0,1,0] if torn=='1,.5' else [0])
 
 def test_names_with_commas_and_quotes_come_back(tmp_path):
     def odd(p, t): return p.mean()
     odd.__name__ = 'a "strange", name'
-    log = CSVLogger(tmp_path/'a.csv', append=True)
     for _ in range(2):
         torch.manual_seed(0)
+        log = CSVLogger(tmp_path/'a.csv', append=True)
         learn = learner(log)
         learn.metrics[0].func = odd
         learn.fit(1)

@@ -9,6 +9,7 @@ const paper = $('paper'), collecting = 'collect' in document.body.dataset
 let state = {strokes: [], picture: null}, past = []
 const pen = {x: side/2, y: side/2, down: false, shown: false} // the keyboard's
 let drawing = null // the pointer's stroke, while it is being drawn
+let kept = null // the state that was kept last: undone, it is taken out of the collection again
 
 const empty = () => !state.strokes.length && !state.picture
 
@@ -19,9 +20,10 @@ function change(next) {
 }
 
 function undo() {
-  if (!past.length) return
+  if (!past.length || keeping) return
   state = past.pop()
   changed()
+  if (state == kept) forget()
 }
 
 function clear() {
@@ -82,7 +84,7 @@ function asPng() { // black on white, whatever the page looks like
 
 // Asking: at most every `wait` milliseconds, one question at a time, and the last state is always asked about
 
-let timer = null, busy = false, stale = false, keeping = false, trouble = false, answer = null
+let timer = null, again = null, busy = false, stale = false, keeping = false, trouble = false, answer = null
 
 function changed() {
   paint()
@@ -93,7 +95,7 @@ function changed() {
 async function post(where, what) {
   const body = JSON.stringify(what), headers = {'Content-Type': 'application/json'}
   const reply = await fetch(where, {method: 'POST', headers, body})
-    .catch(() => { throw Error('The server does not answer. Is “digits draw” still running?') })
+    .catch(() => { throw Object.assign(Error('The server does not answer. Is “digits draw” still running?'), {gone: true}) })
   if (!reply.ok) throw Error(await reply.text())
   return reply.json()
 }
@@ -101,6 +103,7 @@ async function post(where, what) {
 async function ask() {
   if (busy || empty()) { stale = busy; return }
   busy = true
+  const waiting = setTimeout(() => warn('Waiting for the answer …'), 700)
   try {
     const said = await post('/guess', {image: asPng()})
     if (!empty()) show(said)
@@ -108,22 +111,37 @@ async function ask() {
     trouble = false
   } catch (e) {
     show(null)
-    tell(e.message)
-    trouble = true
+    warn(e.message)
+    if (e.gone) again ??= setTimeout(() => { again = null; ask() }, 1000) // it may come back
   }
+  clearTimeout(waiting)
   busy = false
   if (stale) { stale = false; ask() }
 }
+
+const warn = text => { tell(text); trouble = true } // until the next good answer
 
 async function keep(label) {
   if (empty()) return tell('Draw a digit first, then say which it was.')
   if (keeping) return // a second press of the same button
   keeping = true
+  const drawn = state
   try {
     const said = await post('/collect', {image: asPng(), label})
-    clear()
-    tell(`Kept as a ${label}. ${said.drawings === 1 ? 'It is the first' : `There are ${said.drawings} of them`} now.`)
+    if (state == drawn) clear()
+    kept = drawn
+    tell(`Kept as a ${label}. ${said.drawings === 1 ? 'It is the first' : `There are ${said.drawings} of them`} now. Undo takes it back.`)
   } catch (e) { tell(e.message) }
+  keeping = false
+}
+
+async function forget() {
+  keeping = true
+  try {
+    await post('/forget', {image: asPng()})
+    kept = null
+    tell('Taken back: it is kept no longer.')
+  } catch (e) { tell(`It could not be taken back. ${e.message}`) }
   keeping = false
 }
 
@@ -146,13 +164,14 @@ function show(said) {
   answer = said
   document.body.classList.toggle('empty', !said)
   for (const card of document.querySelectorAll('.model')) {
-    const {label, probability} = said?.guesses[card.dataset.name] ?? {}
-    card.querySelector('.says').textContent = said ? label : '?'
-    card.querySelector('.sure').textContent = said ? percent(probability) : ''
+    const {label, probability, unlike} = said?.guesses[card.dataset.name] ?? {}
+    card.querySelector('.says').textContent = said && !unlike ? label : '?'
+    card.querySelector('.sure').textContent = unlike ? 'unlike all' : said ? percent(probability) : ''
   }
   const one = said?.guesses[chosen()]
-  $('guess').textContent = one ? one.label : '?'
-  $('sure').textContent = one ? `${percent(one.probability)} sure` : 'Draw, and it reads along.'
+  $('guess').textContent = one && !one.unlike ? one.label : '?'
+  $('sure').textContent = one?.unlike ? `Unlike every digit. Nearest: ${one.label}`
+    : one ? `${percent(one.probability)} sure` : 'Draw, and it reads along.'
   for (const row of document.querySelectorAll('.bar')) {
     const p = one?.probabilities[row.dataset.digit] ?? 0
     row.classList.toggle('top', !!one && row.dataset.digit == one.label)
@@ -224,12 +243,20 @@ document.addEventListener('keydown', e => {
   if (!undoing && (e.ctrlKey || e.metaKey || e.altKey)) return
   if (undoing || e.key == 'u') undo()
   else if (e.key == 'c' || e.key == 'Delete') clear()
+  else if (e.key == 'p') $('file').click()
+  else if (e.key == 'm') nextModel()
   else if (collecting && /^[0-9]$/.test(e.key)) keep(e.key)
   else return
   e.preventDefault()
 })
 
 // Buttons, models, pictures from elsewhere
+
+function nextModel() {
+  const all = [...document.querySelectorAll('input[name=model]')], at = all.findIndex(o => o.checked)
+  all[(at + 1) % all.length].checked = true
+  show(answer)
+}
 
 $('undo').addEventListener('click', undo)
 $('clear').addEventListener('click', clear)
@@ -239,7 +266,7 @@ for (const o of document.querySelectorAll('#was button')) o.addEventListener('cl
 async function open(file) {
   if (!file) return
   try { change({strokes: [], picture: await createImageBitmap(file)}) }
-  catch { tell('That is no picture which this browser can read.') }
+  catch { warn('That is no picture which this browser can read.') }
 }
 
 $('file').addEventListener('change', e => { open(e.target.files[0]); e.target.value = '' })

@@ -23,15 +23,17 @@ def mnist_loss(predictions, targets):
 @right('loss', like='cross_entropy')
 def by_log_softmax(p, t): return F.nll_loss(F.log_softmax(p, dim=1), t)
 
-@wrong('loss', "refuses shapes that don't fit", 'broadcast', like='mnist_loss')
+@book('loss', "refuses shapes that don't fit", like='mnist_loss')
 def broadcasts(p, t):
     "[N,1] against [N] becomes [N,N], without a word."
     return (p.sigmoid()-t.float()).abs().mean()
 
-@wrong('loss', 'its value', 'every prediction meets every target', like='mnist_loss')
-def flattens_one_side(p, t): return torch.where(t==1, 1-p.sigmoid().squeeze(1), p.sigmoid().squeeze(1)).mean()
+@book('loss', "refuses shapes that don't fit", like='mnist_loss')
+def flattens_one_side(p, t):
+    "Right for labels [N], as a folder's are; for [N,1] it is broadcast."
+    return torch.where(t==1, 1-p.sigmoid().squeeze(1), p.sigmoid().squeeze(1)).mean()
 
-@wrong('loss', "refuses shapes that don't fit", 'broadcast', like='cross_entropy')
+@book('loss', "refuses shapes that don't fit", like='cross_entropy')
 def looks_up_everything(p, t): return -p.log_softmax(1)[range(len(p)),t].mean()
 
 @wrong('loss', 'its value', 'sigmoid twice', like='mnist_loss')

@@ -55,10 +55,10 @@ def error(p, t):
     shapes_agree(p.argmax(1), t)
     return (p.argmax(1)!=t).float().mean()
 
-@wrong('metric', 'its value', 'against targets [N,1]', like='batch_accuracy')
+@book('metric', "refuses shapes that don't fit", like='batch_accuracy')
 def flattens_one_side(p, t): return ((p.squeeze(1)>0)==t).float().mean()
 
-@wrong('metric', "refuses shapes that don't fit", 'broadcast', like='accuracy')
+@book('metric', "refuses shapes that don't fit", like='accuracy')
 def compares_all(p, t): return (p.argmax(1)==t).float().mean()
 
 @wrong('metric', 'leaves its inputs alone', 'in place', like='batch_accuracy')
