@@ -22,7 +22,7 @@ from torch import Tensor
 from .convolutions import conv_net
 from ..files.atomic import write_whole
 from ..images import image_files,load_images
-from ..training.interpretation import ClassificationInterpretation,decode
+from ..training.interpretation import ClassificationInterpretation,probabilities_and_classes
 from ..learner import Learner
 from ..losses import activation_of
 from ..models import linear_model,simple_net
@@ -189,7 +189,7 @@ class Reader:
         device = next(self.model.parameters()).device
         return self.model(x.to(device)).float().cpu()
 
-    def _probs(self, x): return decode(self._outputs(x), self._act)[0]
+    def _probs(self, x): return probabilities_and_classes(self._outputs(x), self._act)[0]
 
     def unlike(self,
         x, # pictures, as for `as_pictures`

@@ -77,8 +77,14 @@ class LRFinder(Callback):
         num_it:int=100, # how many batches from the one to the other; at least 6
         stop_div:bool=True, # stop when the loss is four times the smallest?
     ):
-        "ValueError, in `fit`, if the first loss of all is no number."
-        self.start_lr,self.end_lr,self.num_it,self.stop_div = start_lr,end_lr,max(num_it, 6),stop_div
+        "ValueError for rates that are not above 0 or don't grow; in `fit`, if the first loss of all is no number."
+        if not 0<start_lr<end_lr<math.inf:
+            raise ValueError(f'start_lr={start_lr} and end_lr={end_lr} were given: both above 0, the second larger, please')
+        if num_it<6: raise ValueError(f'num_it={num_it} was given: at least 6 steps make a curve (100 are usual)')
+        self.start_lr = start_lr
+        self.end_lr = end_lr
+        self.num_it = num_it
+        self.stop_div = stop_div
 
     def before_fit(self):
         if self.fitting: self.best = math.inf
@@ -188,6 +194,7 @@ def lr_find(self:Learner,
     x,y = (torch.tensor(o[num_it//10:-5]) for o in (lrs,losses))
     n = next((i for i,o in enumerate(y) if o.isnan()), len(y))
     for f in L(suggest_funcs):
+        _enough(x[:n], 6, 'a suggestion') # of fewer, the first rate would be suggested, where it began
         points[getattr(f, 'func', f).__name__] = f(x[:n], y[:n], num_it)
     if show_plot: self.recorder.plot_lr_find()
     if points: return namedtuple('SuggestedLRs', points)(*(lr for lr,_ in points.values()))

@@ -115,6 +115,14 @@ class ParamScheduler(Callback):
         for k,vals in self.hps.items(): vals.append(get_hyper(self.opt, k)[-1])
 
 # %% ../../nbs/training/02_schedules.ipynb #be1432c2
+def _check_schedule(pct_start, **numbers):
+    "ValueError for a schedule that can't be meant: rates below 0 or of no number at all, what divides by 0, no share."
+    for name,value in numbers.items():
+        rate = name in ('lr','lr_max','base_lr') # a group may have a rate of 0
+        if not np.isfinite(value).all() or np.less(value, 0).any() or not rate and value==0:
+            raise ValueError(f'{name}={value} was given: finite and {"not below" if rate else "above"} 0, please')
+    if not 0<=pct_start<=1: raise ValueError(f'pct_start={pct_start} was given: a share of the fit, from 0 to 1')
+
 def _lrs(learn, lr):
     if learn.opt is None: learn.create_opt()
     return np.array(per_group(learn.lr if lr is None else lr, len(get_hyper(learn.opt))))
@@ -127,15 +135,17 @@ def fit_one_cycle(self:Learner,
     div_final:float=1e5, # end with `lr_max/div_final`
     pct_start:float=.25, # how much of the fit the rate goes up, 0 to 1
     wd:float=None, # weight decay; the Learner's own if None
-    moms:tuple=None, # momentum at the beginning, at the largest rate, at the end; (.95,.85,.95) if None
+    moms:tuple=None, # momentum at the beginning, at the largest rate, at the end; the Learner's own if None
     cbs=None, # callback or callbacks for this fit only
     reset_opt:bool=False, # begin with a new optimizer?
     start_epoch:int=0, # the first epochs that are done already
 ):
-    "Fit with a learning rate that goes up, then down, and momentum against it. Source: Smith (2018); fastai's."
+    "Fit with a learning rate that goes up, then down, and momentum against it. ValueError. Source: Smith (2018); fastai's."
     lr = _lrs(self, lr_max)
+    _check_schedule(pct_start, lr_max=lr, div=div, div_final=div_final)
     scheds = {'lr': combined_cos(pct_start, lr/div, lr, lr/div_final)}
-    if None not in get_hyper(self.opt, 'mom'): scheds['mom'] = combined_cos(pct_start, *(moms or (.95,.85,.95)))
+    if None not in get_hyper(self.opt, 'mom'):
+        scheds['mom'] = combined_cos(pct_start, *(self.moms if moms is None else moms))
     self.fit(n_epoch, wd=wd, cbs=[ParamScheduler(scheds), *L(cbs)], reset_opt=reset_opt, start_epoch=start_epoch)
 
 @patch
@@ -149,8 +159,9 @@ def fit_flat_cos(self:Learner,
     reset_opt:bool=False, # begin with a new optimizer?
     start_epoch:int=0, # the first epochs that are done already
 ):
-    "Fit with a learning rate that stays, then goes down. Source: `fastai.callback.schedule.fit_flat_cos`."
+    "Fit with a learning rate that stays, then goes down. ValueError. Source: `fastai.callback.schedule.fit_flat_cos`."
     lr = _lrs(self, lr)
+    _check_schedule(pct_start, lr=lr, div_final=div_final)
     cbs = [ParamScheduler({'lr': combined_cos(pct_start, lr, lr, lr/div_final)}), *L(cbs)]
     self.fit(n_epoch, wd=wd, cbs=cbs, reset_opt=reset_opt, start_epoch=start_epoch)
 
@@ -168,6 +179,26 @@ def plot_sched(self:Recorder,
     for k,ax in zip(keys, axs):
         ax.plot(self.hps[k])
         ax.set(xlabel='batch', ylabel=k)
+
+# %% ../../nbs/training/02_schedules.ipynb #5c4e0002
+@patch
+def fit_sgdr(self:Learner,
+    n_cycles:int, # how many times the rate goes down
+    cycle_len:int, # epochs of the first time
+    lr_max=None, # rate at each beginning: for all groups, a list or slice for each; the Learner's own if None
+    cycle_mult:int=2, # how many times longer each is than the one before
+    cbs=None, # callback or callbacks for this fit only
+    reset_opt:bool=False, # begin with a new optimizer?
+    wd:float=None, # weight decay; the Learner's own if None
+    start_epoch:int=0, # the first epochs that are done already
+):
+    "Fit with warm restarts. ValueError. Source: `fastai.callback.schedule.fit_sgdr`."
+    lr = _lrs(self, lr_max)
+    _check_schedule(0, lr_max=lr, n_cycles=n_cycles, cycle_len=cycle_len, cycle_mult=cycle_mult)
+    lengths = [cycle_len*cycle_mult**i for i in range(n_cycles)]
+    pcts = [o/sum(lengths) for o in lengths]
+    scheds = {'lr': combine_scheds(pcts, [SchedCos(lr, 0) for _ in lengths])}
+    self.fit(sum(lengths), wd=wd, cbs=[ParamScheduler(scheds), *L(cbs)], reset_opt=reset_opt, start_epoch=start_epoch)
 
 # %% ../../nbs/training/02_schedules.ipynb #c396c476
 @patch
@@ -213,7 +244,8 @@ def fine_tune(self:Learner,
     div:float=5., # the `epochs` begin with the largest rate divided by this
     **kwargs, # handed to both `fit_one_cycle`s
 ):
-    "First train the last group, then all of them, the first ones slowly. Source: `fastai.Learner.fine_tune`."
+    "First train the last group, then all of them, the first ones slowly. ValueError. Source: `fastai.Learner.fine_tune`."
+    _check_schedule(pct_start, base_lr=base_lr, lr_mult=lr_mult, div=div)
     self.freeze()
     self.fit_one_cycle(freeze_epochs, slice(base_lr), pct_start=.99, **kwargs)
     self.unfreeze()

@@ -1,5 +1,5 @@
 "What the notebooks do not show of interpretation and inspection: odd losses and models, and traces left behind."
-import random,re
+import math,random,re
 from functools import partial
 
 import matplotlib.pyplot as plt
@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader as TorchDL
 from digits_fastai.dataloaders import DataLoader,DataLoaders,Dataset
 from digits_fastai.events import Callback,CancelBatchException,CancelEpochException,CancelFitException,events
 from digits_fastai.training.inspection import ActivationStats,Hook,Hooks,Summary,hook_outputs,layers,untouched
-from digits_fastai.training.interpretation import ClassificationInterpretation,decode,item_losses
+from digits_fastai.training.interpretation import ClassificationInterpretation,item_losses,labels_of,probabilities_and_classes
 from digits_fastai.learner import Learner
 from digits_fastai.losses import batch_accuracy,mnist_loss,mse
 from digits_fastai.optimizer import SGD,Adam
@@ -68,7 +68,8 @@ def test_weights_and_conditions_hold_for_each_item():
         assert (item_losses(loss, raw, y[:12])-want).abs().max()<=1e-6
     plain = F.cross_entropy(raw, y[:12], reduction='none')
     assert (plain>1.5).any() and (plain<1.5).any()
-    assert torch.allclose(item_losses(branches, raw, y[:12]), torch.where(plain>1.5, 2*plain, plain))
+    with pytest.warns(UserWarning, match='weights or leaves out'): losses = item_losses(branches, raw, y[:12])
+    assert torch.allclose(losses, torch.where(plain>1.5, 2*plain, plain))
 
 def test_several_losses_an_item_become_their_mean():
     p,t = torch.rand(4,3, generator=g),torch.rand(4,3, generator=g)
@@ -120,7 +121,7 @@ def test_one_output_has_two_classes():
     p = learn.get_preds()[0].flatten()
     assert torch.allclose(res.preds, torch.stack([1-p,p], 1)) and res.targs.tolist()==is_a[:70,0].tolist()
     raw = torch.tensor([[0.],[1e-3],[-1e-3]])
-    assert decode(raw, torch.sigmoid)[1].tolist()==[0,1,0] # the border itself is no 'yes', as in batch_accuracy
+    assert probabilities_and_classes(raw, torch.sigmoid)[1].tolist()==[0,1,0] # the border itself is no 'yes', as in batch_accuracy
     with pytest.raises(ValueError, match="set the loss's `activation`"): interp(n=1, loss=mse, targets=is_a)
 
 def test_every_item_counts_and_nothing_changes():
@@ -343,3 +344,59 @@ def test_the_loop_is_printed_with_every_event_and_in_the_order_of_callbacks(caps
     train,valid = [o for o in lines if '- after_batch' in o]
     assert 'Late' in train and 'Late' not in valid
     assert lines[0]=='Start Fit' and all(o==o.rstrip() for o in lines)
+
+
+# What targets mean, and what a loss leaves out
+
+def weighted(p, t): return F.cross_entropy(p, t, weight=torch.tensor([9.,1.,1.,1.,1.]))
+
+def test_weights_count_in_the_top_losses_or_it_is_said():
+    weight = torch.tensor([9.,1.,1.,1.,1.])
+    want = F.cross_entropy(learner().model(x[:70]), y[:70], weight=weight, reduction='none')
+    for loss in (nn.CrossEntropyLoss(weight=weight), partial(F.cross_entropy, weight=weight)):
+        assert torch.allclose(interp(loss=loss).losses, want, atol=1e-5)
+    weighted.activation = partial(torch.softmax, dim=1)
+    with pytest.warns(UserWarning, match='weights or leaves out items'): interp(loss=weighted)
+
+@pytest.mark.parametrize('loss', [nn.CrossEntropyLoss(ignore_index=2), partial(F.cross_entropy, ignore_index=2), nn.CrossEntropyLoss()], ids=str)
+def test_items_that_the_loss_leaves_out_are_left_out(loss):
+    ignored = 2 if 'CrossEntropyLoss(' not in str(loss) or loss.ignore_index==2 else -100
+    targets = torch.where(torch.arange(90)%3==0, ignored, y)
+    res = interp(loss=loss, targets=targets)
+    counts = targets[:70]!=ignored
+    said = learner().model(x[:70]).argmax(1)[counts]
+    assert res.confusion_matrix().sum()==counts.sum() and torch.equal(res.targs, targets[:70][counts])
+    assert torch.equal(res.decoded, said) and len(res.losses)==len(res.inputs)==counts.sum()
+
+def test_soft_labels_count_as_the_class_with_the_largest_share():
+    soft = F.one_hot(y, 5)*.8+.04
+    assert (interp(targets=soft).confusion_matrix()==interp().confusion_matrix()).all()
+    hard = F.one_hot(y, 5).float()
+    assert (interp(targets=hard).confusion_matrix()==interp().confusion_matrix()).all()
+    yes = (y>2).float()[:,None]
+    given = dict(n=1, loss=mnist_loss, vocab=['no','yes'])
+    want = interp(targets=yes, **given).confusion_matrix()
+    assert (interp(targets=yes*.8+.1, loss=nn.BCEWithLogitsLoss(), n=1, vocab=['no','yes']).confusion_matrix()==want).all()
+    assert want.sum()==70
+
+@pytest.mark.parametrize('targs,n,said', [
+    (torch.tensor([[1.,1.,0.],[0.,1.,0.]]), 3, 'and not several'), (torch.tensor([[0,0,0]]), 3, 'and not several'),
+    (torch.tensor([[.5,.5]]), 2, 'same of two classes'), (torch.tensor([.5,1.]), 2, 'share of each class'),
+    (torch.tensor([.9,.1]), 3, 'such as 0.9 were given for 3 classes'), (torch.tensor([1.2,0.]), 2, 'such as 1.2'),
+    (torch.tensor([3,7]), 2, 'from 3 to 7'), (torch.tensor([-1,0]), 2, 'from -1 to 0'), (torch.tensor([3.,7.]), 2, 'from 3 to 7'),
+    (torch.tensor([math.nan,0.]), 2, 'nan'), (torch.tensor([[math.inf],[0.]]), 2, 'inf'),
+    (torch.zeros(4,2,dtype=torch.int64), 5, r'shape \[4, 2\]'), (torch.tensor([[1.5,-.5]]), 2, 'not several')], ids=str)
+def test_targets_that_are_no_labels_are_refused(targs, n, said):
+    with pytest.raises(ValueError, match=said): labels_of(targs, n)
+
+def test_a_model_that_predicts_nan_is_refused():
+    model = nn.Linear(16,5)
+    nn.init.constant_(model.bias, math.nan)
+    with pytest.raises(ValueError, match='predicts nan'): interp(model=model)
+
+def test_top_losses_as_fastai_asks_for_them():
+    res = interp()
+    losses,idxs,items = res.top_losses(3, items=True)
+    assert torch.equal(items, x[:70][idxs]) and len(res.top_losses())==2
+    assert len(res.plot_top_losses([1,2], nrows=1))==2 and len(res.plot_top_losses(range(3)))==3
+    assert res.plot_confusion_matrix(figsize=(3,2), dpi=50).figure.get_size_inches().tolist()==[3,2]

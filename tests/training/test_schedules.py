@@ -524,7 +524,7 @@ mutants = [
     (schedules, 'pos**power', 'pos*power', same_values),
     (schedules, 'combined_cos(pct_start, lr/div, lr, lr/div_final)', 'combined_cos(pct_start, lr/div, lr, 0*lr)',
      fit(simple_net, 'momentum', 'one cycle')),
-    (schedules, '(.95,.85,.95)))', '(.95,.85,.9)))', fit(simple_net, 'Adam', 'one cycle')),
+    (schedules, '(self.moms if moms is None else moms)', '(.95,.85,.9)', fit(simple_net, 'Adam', 'one cycle')),
     (schedules, 'combined_cos(pct_start, lr, lr, lr/div_final)', 'combined_cos(pct_start, lr, lr, lr/25)',
      fit(simple_net, 'SGD', 'flat')),
     (schedules, 'pct_start=.99', 'pct_start=.5', fit(convnet, 'momentum', 'fine-tune')),
@@ -582,3 +582,48 @@ def test_a_mistake_is_noticed(module, old, new, compare):
     with mutant(module.__name__.split('.')[-1], old, new) as m, pytest.raises(noticed): compare(m)
     if compare not in sound: compare(module) # and without it, not
     sound.add(compare)
+
+
+# What no schedule and no search can mean
+
+@pytest.mark.parametrize('fit,kwargs,said', [
+    ('fit_one_cycle', dict(div=0), 'div=0'), ('fit_one_cycle', dict(div_final=-1.), 'div_final=-1.0'),
+    ('fit_one_cycle', dict(div=float('nan')), 'div=nan'), ('fit_one_cycle', dict(lr_max=float('nan')), 'lr_max'),
+    ('fit_one_cycle', dict(lr_max=-1.), 'lr_max'), ('fit_one_cycle', dict(pct_start=1.2), 'pct_start=1.2'),
+    ('fit_one_cycle', dict(pct_start=float('nan')), 'pct_start=nan'), ('fit_flat_cos', dict(lr=float('inf')), 'lr'),
+    ('fit_flat_cos', dict(div_final=0), 'div_final=0'), ('fit_flat_cos', dict(pct_start=-.1), 'pct_start=-0.1'),
+    ('fine_tune', dict(lr_mult=0), 'lr_mult=0'), ('fine_tune', dict(base_lr=-1.), 'base_lr=-1.0'), ('fine_tune', dict(div=0), 'div=0'),
+    ('fit_sgdr', dict(cycle_len=0), 'cycle_len=0'), ('fit_sgdr', dict(cycle_len=1, cycle_mult=0), 'cycle_mult=0'),
+    ('fit_sgdr', dict(cycle_len=1, lr_max=float('nan')), 'lr_max')], ids=str)
+def test_a_schedule_that_cannot_be_meant_is_refused_before_anything_is_trained(fit, kwargs, said):
+    learn = ours(splitter=halves)
+    before = [p.clone() for p in learn.model.parameters()]
+    with pytest.raises(ValueError, match=said): getattr(learn, fit)(1, **kwargs)
+    assert all(torch.equal(a, b) and b.requires_grad for a,b in zip(before, learn.model.parameters()))
+
+@pytest.mark.parametrize('kwargs,said', [
+    (dict(start_lr=0, end_lr=1), 'start_lr=0 and end_lr=1'), (dict(start_lr=-1e-7), 'start_lr=-1e-07'), (dict(start_lr=1, end_lr=.1), 'the second larger'),
+    (dict(end_lr=float('nan')), 'end_lr=nan'), (dict(end_lr=float('inf')), 'end_lr=inf'), (dict(num_it=5), 'num_it=5'), (dict(num_it=0), 'num_it=0'), (dict(num_it=-3), 'num_it=-3'),
+    (dict(num_it=8), 'a suggestion needs a curve of at least 6 points')], ids=str)
+def test_a_search_that_cannot_be_meant_is_refused_and_leaves_no_trace(kwargs, said):
+    learn = ours()
+    before = [p.clone() for p in learn.model.parameters()]
+    with pytest.raises(ValueError, match=said): learn.lr_find(show_plot=False, **kwargs)
+    assert all(torch.equal(a, b) for a,b in zip(before, learn.model.parameters())) and not learn.fitting
+
+def test_restarts_are_fastais():
+    for n_cycles,cycle_len,mult in ((2,1,2), (3,1,2), (2,2,3)):
+        a = trained(ours(opt_func=sgd), lambda learn: learn.fit_sgdr(n_cycles, cycle_len, .3, mult))
+        b = trained(theirs(opt_func=fastai_sgd), lambda learn: learn.fit_sgdr(n_cycles, cycle_len, .3, mult))
+        assert len(a.recorder.values)==len(b.recorder.values) and np.allclose(a.recorder.lrs, b.recorder.lrs, rtol=1e-6, atol=1e-9)
+        assert all(torch.allclose(p, q, atol=1e-5) for p,q in zip(a.model.parameters(), b.model.parameters()))
+
+def test_a_group_may_have_a_rate_of_0():
+    learn = ours(splitter=halves)
+    before = learn.model[0].weight.clone()
+    trained(learn, lambda learn: learn.fit_one_cycle(1, [0.,.1]))
+    assert torch.equal(learn.model[0].weight, before)
+
+def test_momentum_of_one_cycle_is_the_learners_own():
+    learn = trained(ours(opt_func=sgd, moms=(.9,.5,.8)), lambda learn: learn.fit_one_cycle(2, .1))
+    assert (learn.recorder.hps['mom'][0], min(learn.recorder.hps['mom']))==(.9, pytest.approx(.5, abs=.01))
