@@ -149,8 +149,8 @@ class DataLoader:
 
     def __iter__(self)->Iterator:
         if self.sampler is None: return self._by_steps()
-        batches = map(self._get_batch, self.sampler)
         if self.num_workers: batches = self._with_workers(self._get_batch, self.sampler)
+        else: batches = map(self._get_batch, self.sampler)
         if self.device is None: return iter(batches)
         return (to_device(b, self.device) for b in batches)
 
@@ -481,8 +481,8 @@ def _by_steps(self:DataLoader):
     if not self.indexed: batches = self._batches_as_they_come() # in this process, whatever num_workers says
     else:
         portions = torch.tensor(self.get_idxs()).split(self.bs or 1)[:len(self)]
-        batches = map(self._batch_by_steps, portions)
         if self.num_workers: batches = self._with_workers(self._batch_by_steps, portions)
+        else: batches = map(self._batch_by_steps, portions)
     for b in batches: yield self.after_batch(b if self.device is None else to_device(b, self.device))
     self.after_iter()
 
