@@ -143,7 +143,8 @@ class ClassificationInterpretation:
         if not items.targets: raise ValueError('there are no targets to hold predictions against: is the loader empty, '
                                                'or does it give inputs only?')
         preds,decoded = probabilities_and_classes(torch.cat(items.preds).float(), act or activation_of(learn.loss_func))
-        if preds.isnan().any(): raise ValueError('the model predicts nan: there is nothing to interpret')
+        if preds.isnan().any():
+            raise ValueError('the model predicts nan: there is nothing to interpret. Train it anew, with a lower learning rate')
         targs = torch.cat(items.targets)
         if len(targs)!=len(preds):
             raise ValueError(f'{len(targs)} targets were given for {len(preds)} predictions: one for each, please')

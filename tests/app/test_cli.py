@@ -323,10 +323,10 @@ def test_json_is_all_that_training_prints_and_without_a_terminal_there_is_no_pro
     assert .8<res['test_accuracy']<=1 and 0<=res['accuracy']<=1
     assert all('small digits stand in' in o for o in ten.stderr.splitlines())
 
-def test_a_loss_that_is_no_number_is_null(alone):
-    said = digits('train', '--model', 'linear', '--lr', 1e38, '--epochs', 2, '--out', 'far', '--json', **alone).stdout
-    def fail(name): raise AssertionError(f'{name} is no JSON')
-    assert json.loads(said, parse_constant=fail)['valid_loss'] is None
+def test_a_training_that_ends_in_nan_is_an_error_and_leaves_no_model(alone):
+    res = digits('train', '--model', 'linear', '--lr', 1e38, '--epochs', 2, '--out', 'far', '--json', ok=False, **alone)
+    assert res.returncode==1 and 'predicts nan' in res.stderr and 'lower learning rate' in res.stderr and not res.stdout
+    assert not (alone['cwd']/'far').exists()
 
 @not_on_windows
 @pytest.mark.parametrize('words,sign', [

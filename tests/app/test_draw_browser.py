@@ -30,6 +30,13 @@ def browser():
         yield b
         b.close()
 
+def wait_until(tab, words):
+    "Ask again and again: the page's own rules let no text be run as code, so Playwright's wait_for_function may not."
+    for _ in range(200):
+        if tab.evaluate(words): return
+        tab.wait_for_timeout(50)
+    assert tab.evaluate(words), f'{words} was not so within ten seconds'
+
 @pytest.fixture
 def opened(browser, served):
     "Opens the page; afterwards nobody else was asked for anything, and nothing was complained about."
@@ -383,14 +390,14 @@ def test_a_picture_can_be_pasted(digit, opened):
     "Light on black, as MNIST's are."
     tab = opened()
     tab.evaluate(paste, b64encode(as_png(drawn(digit, side=60, width=6, ink=255, paper=0))).decode())
-    tab.wait_for_function('state.picture')
+    wait_until(tab, 'Boolean(state.picture)')
     assert guess(tab)==str(digit)
 
 def test_a_picture_can_be_opened_drawn_over_and_taken_away(opened, tmp_path):
     drawn(6).convert('RGB').resize((400,400)).save(tmp_path/'six.jpg')
     tab = opened()
     tab.locator('#file').set_input_files(tmp_path/'six.jpg')
-    tab.wait_for_function('state.picture')
+    wait_until(tab, 'Boolean(state.picture)')
     assert guess(tab)=='6'
     draw(tab, [[(.1,.1),(.2,.1)]])
     assert guess(tab)!='?' and len(strokes_of(tab))==1
