@@ -11,10 +11,10 @@ from contextlib import ExitStack,contextmanager
 from functools import partial
 from operator import index
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING,Any
 from warnings import warn
 
+import numpy as np
 import torch
 from fastcore.basics import patch
 from fastcore.foundation import L
@@ -24,7 +24,7 @@ from .dataloaders import default_device,device_of,in_order,to_device
 from .events import (CancelBackwardException,CancelBatchException,CancelEpochException,
     CancelFitException,CancelStepException,CancelTrainException,CancelValidException,GatherPredsCallback,
     ProgressCallback,ProgressTable,Recorder,TrainEvalCallback,batch_events,blame,events,noting_interrupts)
-from .images import load_images
+from .images import load_images,on_paper,upright
 from .losses import activation_of
 from .metrics import AvgMetric
 from .optimizer import Adam,get_hyper,groups_for,note_norms_and_biases,set_hyper
@@ -427,12 +427,9 @@ def _example(dls):
 
 def _picture(file, example):
     "A picture or its file as an input, float in [0,1]."
-    if not isinstance(file, (str,Path)):
-        with TemporaryDirectory() as folder:
-            saved = Path(folder)/'picture.png'
-            file.save(saved)
-            return _picture(saved, example)
-    x = load_images([Path(file)])[0].float()/255
+    if isinstance(file, (str,Path)): grey = load_images([Path(file)])[0]
+    else: grey = torch.tensor(np.asarray(on_paper(upright(file)).convert('L')))
+    x = grey.float()/255
     if not isinstance(example, Tensor): return x[None]
     if example.ndim>2: return x.expand(*example.shape[:-2], *x.shape) # grey for each of the channels
     if example.numel()!=x.numel():

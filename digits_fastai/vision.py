@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from .download import DownloadError
-from .images import image_files,on_paper,open_picture,part_folder
+from .images import image_files,on_paper,open_picture,part_folder,upright
 from .losses import accuracy
 
 # %% ../nbs/11_vision.ipynb #d2398872
@@ -27,17 +27,21 @@ def _part(path, name, usual):
 
 _accepted = Path|str|bytes|np.ndarray|Tensor|Image.Image # fastai reads from the annotation what may come
 
+def _read(picture, mode):
+    "A file or a picture as all our readers take it: upright and on paper (chapter 01). Arrays stay as they are."
+    if isinstance(picture, (str,Path)): picture = open_picture(picture)
+    if isinstance(picture, Image.Image): picture = on_paper(upright(picture)).convert(mode)
+    return picture
+
 def _coloured(picture:_accepted):
-    "fastai's picture in colour. A file is opened as all our readers do it: upright and on paper (chapter 01)."
+    "fastai's picture, in colour."
     from fastai.vision.core import PILImage
-    if isinstance(picture, (str,Path)): picture = on_paper(open_picture(picture)).convert('RGB')
-    return PILImage.create(picture)
+    return PILImage.create(_read(picture, 'RGB'))
 
 def _grey(picture:_accepted):
-    "The same in grey."
+    "fastai's picture, in grey."
     from fastai.vision.core import PILImageBW
-    if isinstance(picture, (str,Path)): picture = on_paper(open_picture(picture)).convert('L')
-    return PILImageBW.create(picture)
+    return PILImageBW.create(_read(picture, 'L'))
 
 # %% ../nbs/11_vision.ipynb #d2398871
 def resnet18_learner(

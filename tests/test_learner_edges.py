@@ -553,6 +553,18 @@ def test_a_flattening_model_takes_a_picture_with_or_without_its_channel():
     item = torch.randn(3,3)
     assert torch.equal(learn.predict(item)[2], learn.predict(item[None])[2])
 
+def test_a_picture_that_is_opened_already_is_turned_as_its_file_is(tmp_path):
+    from PIL import Image
+    torch.manual_seed(0)
+    learn = Learner(DataLoaders.from_tensors((torch.rand(8,12), torch.ones(8,1)), (torch.rand(8,12), torch.ones(8,1))),
+                    nn.Linear(12,1), mnist_loss, opt_func=SGD)
+    notes = Image.Exif()
+    notes[0x0112] = 6
+    upright = (torch.arange(12)*20).to(torch.uint8).view(3,4)
+    Image.fromarray(upright.numpy()).transpose(Image.Transpose.ROTATE_90).save(tmp_path/'a.png', exif=notes)
+    want = learn.predict(upright.flatten().float()/255)[2]
+    for given in (tmp_path/'a.png', Image.open(tmp_path/'a.png')): assert torch.equal(learn.predict(given)[2], want)
+
 def test_predict_takes_pictures_and_their_files(tmp_path):
     from PIL import Image
     learn = classes_learner()

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image,ImageOps
+from PIL import Image
 from scipy import ndimage
 from torch import Tensor,nn
 
 from ..baseline import mean_digits
 from ..download import cache_folder,digits_path
-from ..images import image_files,load_folder,on_paper,part_folder
+from ..images import image_files,load_folder,on_paper,part_folder,upright
 from ..nets.predict import Reader,export_reader,load_reader
 from ..training.randomness import no_random
 from ..nets.recipes import fit_recipe,recipe_learner,recipes
@@ -45,7 +45,7 @@ def redraw(
 # %% ../../nbs/app/00_draw.ipynb #5dd2ce99
 def _as_image(image):
     "A PIL image of what was given. ValueError if it is no picture."
-    if isinstance(image, Image.Image): return image
+    if isinstance(image, Image.Image): return upright(image)
     a = image.detach().cpu().numpy() if isinstance(image, Tensor) else np.asarray(image)
     if a.ndim==3 and a.shape[0]==1: a = a[0]
     if a.dtype.kind=='f' and a.size and a.min()>=0 and a.max()<=1: a = (255*a).round().astype(np.uint8)
@@ -376,7 +376,7 @@ def read_drawing(
         try:
             im.draft('L', (side,side)) # a JPEG is decoded smaller, in grey
             im.load()
-            return _shrink(ImageOps.exif_transpose(im), side)
+            return _shrink(upright(im), side)
         except Exception as e: # a broken file makes Pillow raise nearly anything
             raise ValueError(f'it is a broken picture: {e}') from e
 

@@ -254,6 +254,12 @@ def test_a_picture_is_turned_as_its_camera_noted(kind, turn):
     data = saved(big, kind, exif=exif)
     right = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     assert apart(prepare(read_drawing(data)), prepare(right))<.01
+    assert apart(prepare(Image.open(io.BytesIO(data))), prepare(right))<.01 # somebody else has opened it
+
+@pytest.mark.parametrize('notes', [b'Exif\0\0nonsense', b'Exif\0\0II*\0\xff\xff\xff\xff'])
+def test_notes_that_cannot_be_read_spoil_no_photo(notes):
+    plain = drawn(7)
+    assert apart(prepare(read_drawing(saved(plain, 'JPEG', exif=notes))), prepare(plain))<.05
 
 def test_a_photo_of_48_megapixels_takes_little_memory():
     code = """
