@@ -31,7 +31,7 @@ from .training.stopping import *
 from .training.tracking import *
 from .training.interpretation import *
 from .training.inspection import *
-import digits_fastai.training.as_fastai # no names: what it adds hangs on the Learner
+from .training import as_fastai as _as_fastai # noqa: F401 what it adds hangs on the Learner
 
 # %% ../nbs/13_all.ipynb #a11c0de2
 from .nets.convolutions import conv_net # the star hands it on
@@ -54,7 +54,7 @@ _not_for_the_star = """
     simple_net_learner resnet18_one_cycle climb Recipe
     random_states set_random_states shapes_agree as_it_was
     read_tensors hypers run_config
-    item_losses labels_of probabilities_and_classes better folder_of working_layers untouched ModelSummary
+    item_losses probabilities_and_classes labels_of better folder_of working_layers untouched ModelSummary
 """.split()
 for _name in _not_for_the_star: del globals()[_name]
 

@@ -10,8 +10,6 @@ import concurrent as _concurrent
 concurrent = _concurrent
 import csv as _csv
 csv = _csv
-import digits_fastai as _digits_fastai
-digits_fastai = _digits_fastai
 import enum as _enum
 enum = _enum
 import fastai.vision.models as _models

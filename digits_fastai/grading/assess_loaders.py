@@ -100,8 +100,11 @@ def _leaves_data(cls):
 
 def _two_datasets(cls):
     one,other = build_dataset(cls, *_data(6)),build_dataset(cls, *(o.flip(0) for o in _data(9)))
-    for i in range(6): _is_item(one[i], i, f'item {i} of the first of two', *_data(6))
-    if len(one)!=6: raise Wrong(6, len(one), 'the first of two', 'they share what belongs to self')
+    shared = 'they share what belongs to self'
+    for i in range(6):
+        try: _is_item(one[i], i, f'item {i} of the first of two', *_data(6))
+        except Wrong as e: raise Wrong(**{**e.words, 'cause': shared}) from None
+    if len(one)!=6: raise Wrong(6, len(one), 'the first of two', shared)
     return None if len(other)==9 else len(other)
 
 def _odd_lengths(cls):

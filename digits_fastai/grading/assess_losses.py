@@ -102,7 +102,12 @@ class Held:
 
     def __call__(self, p, t): return self.fn(*self.form(p, t))
 
-    def items(self, n=12, seed=0, scale=2., cols=None):
+    def items(self,
+        n=12, # how many items
+        seed=0, # the same seed gives the same items
+        scale=2., # standard deviation of the predictions
+        cols=None, # outputs an item; as many as the form wants if None
+    ): # predictions [n,cols] and targets
         "Predictions and targets, as the reference has them."
         return self.ref.draw(n, torch.Generator().manual_seed(seed), scale, cols or self.cols)
 
@@ -401,7 +406,7 @@ def _metric_mistakes(held, p, t):
             'the threshold .5 is for probabilities, and these are raw outputs': ((p>.5)==t).float().mean(),
             'sigmoid(x) is compared with 0, which it always exceeds': (t==1).float().mean(),
             'only the ones are counted: right zeros are right, too': ((p>0)&(t==1)).float().mean(),
-            'predictions of shape [N] against targets [N,1]': ((p.flatten()>0)==t).float().mean()})
+            'predictions of shape [N] against targets [N,1]': _tried(lambda: ((p.flatten()>0)==t).float().mean())})
     return {k: v for k,v in found.items() if v is not None}
 
 def _walker(fn, held):

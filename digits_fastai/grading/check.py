@@ -8,14 +8,24 @@ __all__ = ['kinds', 'kind_of', 'find_pieces', 'check_piece', 'check_file', 'grad
            'check_conv']
 
 # %% ../../nbs/grading/08_check.ipynb #cfe4415f
-import csv,inspect,io,json,os,re,signal,subprocess,sys
+import csv
+import inspect
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tokenize
+import types
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import digits_fastai
-from .assess import Exam,Finding,Report,verdicts
+from .assess import Exam,Finding,Report,Wrong,verdicts
 from .assess_answers import check_conv,check_untar,fits
 from .assess_loaders import check_dataloader,check_dataset
 from .assess_losses import check_loss,check_metric,losses,metrics
@@ -88,15 +98,27 @@ def check_piece(
     return kinds[kind](o, limit=limit, **({'like': like} if like else {}))
 
 # %% ../../nbs/grading/08_check.ipynb #3fa9eee3
+def _run(file, names):
+    "Run a learner's file in a namespace. `Wrong` if Python cannot read it."
+    try:
+        with tokenize.open(file) as f: source = f.read() # minds a byte-order mark, and another encoding
+        code = compile(source, file.name, 'exec')
+    except (SyntaxError,ValueError) as e: # ValueError: bytes that are no text
+        raise Wrong('a file that Python can read', f'{type(e).__name__}: {e}'[:300]) from None
+    exec(code, names)
+
 def _in_this_process(file, out, piece, limit):
     "Import a file and check its pieces, a line of JSON for each, as soon as it is there."
-    file,names = Path(file),{'__name__': 'learners_file', '__file__': str(file)}
+    file = Path(file)
+    module = types.ModuleType('learners_file')
+    module.__file__ = str(file)
+    sys.modules[module.__name__] = module # where dataclasses look for the types that are named
+    names = vars(module)
     def write(report):
         with open(out, 'a', encoding='utf-8') as f: f.write(json.dumps(report.to_dict())+'\n')
     sys.path.insert(0, str(file.parent))
     exam = Exam(file, 'file', limit=60.)
-    exam('can be run', lambda: exec(compile(file.read_text(encoding='utf-8'), file.name, 'exec'), names),
-         'from the first line to the last')
+    exam('can be run', lambda: _run(file, names), 'from the first line to the last')
     exam.report.piece = file.name
     if exam.report.wrong: return write(exam.report)
     pieces = find_pieces(names, 'learners_file')

@@ -171,7 +171,7 @@ def test_what_a_piece_says_cannot_become_html():
     assert '<script>' not in check_loss(loss)._repr_html_()
 
 @pytest.mark.parametrize('check,piece,like', [(check_loss, zoo.losses.strict, 'mnistloss'), (check_metric, zoo.metrics.strict, 'f1'),
-                                              (check_optimizer, zoo.optimizers.Sgd, 'adamw')])
+                                              (check_optimizer, zoo.optimizers.Sgd, 'lion')])
 def test_an_unknown_like_is_an_error_of_who_asks(check, piece, like):
     with pytest.raises(ValueError, match=like): check(piece, like=like)
 

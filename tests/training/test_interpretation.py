@@ -373,7 +373,7 @@ def test_weights_count_in_the_top_losses_or_it_is_said():
     weighted.activation = partial(torch.softmax, dim=1)
     with pytest.warns(UserWarning, match='weights or leaves out items'): interp(loss=weighted)
 
-@pytest.mark.parametrize('loss', [nn.CrossEntropyLoss(ignore_index=2), partial(F.cross_entropy, ignore_index=2), nn.CrossEntropyLoss()], ids=str)
+@pytest.mark.parametrize('loss', [nn.CrossEntropyLoss(ignore_index=2), partial(F.cross_entropy, ignore_index=2), nn.CrossEntropyLoss()], ids=range(3))
 def test_items_that_the_loss_leaves_out_are_left_out(loss):
     ignored = 2 if 'CrossEntropyLoss(' not in str(loss) or loss.ignore_index==2 else -100
     targets = torch.where(torch.arange(90)%3==0, ignored, y)

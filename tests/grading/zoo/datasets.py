@@ -52,3 +52,7 @@ class OnlyInputs(Pairs):
 @wrong('dataset', 'can be made of inputs and labels', 'nobody but you knows')
 class WantsMore:
     def __init__(self, x, y, folder, seed): pass
+
+@wrong('dataset', 'two at a time', 'share what belongs to self')
+class InTheClass(Pairs):
+    def __init__(self, x, y): InTheClass.x,InTheClass.y = x,y

@@ -53,6 +53,18 @@ def one_filter(x, w): return F.conv2d(x, w[:1].expand(w.shape))
 def detached(x, w): return F.conv2d(x.data, w.data) + 0*w.sum()
 
 
+@wrong('conv', 'stride and padding together', '')
+def one_or_the_other(x, w, stride=1, padding=0):
+    "Each is right alone; with a stride the padding is forgotten."
+    return F.conv2d(x, w, stride=stride, padding=padding if stride==1 else 0)
+
+@wrong('conv', 'leaves its inputs alone', '')
+def uses_the_picture_up(x, w):
+    out = F.conv2d(x, w)
+    x.data.zero_()
+    return out
+
+
 @right('untar')
 def filtered(archive, dest):
     "Python's filter refuses what leads out; unpacked beside the folder, then moved."

@@ -336,3 +336,14 @@ class OwnSteps(Plain):
                 p -= .1*p.grad
                 p.grad = None
         return loss
+
+@wrong('learner', 'lets errors through', 'swallowed')
+class Swallows(Plain):
+    "A batch that fails is left out."
+    def one_batch(self, xb, yb):
+        try: return super().one_batch(xb, yb)
+        except Exception: return torch.tensor(0.)
+
+@wrong('learner', 'validates all of the set', 'too early')
+class LeavesTheLastOut(Plain):
+    def averages(self, dl): return super().averages(list(dl)[:-1])

@@ -157,3 +157,9 @@ class NothingIfFew(Loader):
 @wrong('dataloader', 'drop_last', '[8, 8, 8, 8, 8, 8]')
 class ForgetsDropLast(Loader):
     def __init__(self, ds, bs=64, shuffle=False, drop_last=False): super().__init__(ds, bs, shuffle)
+
+@wrong('dataloader', 'leaves the dataset as it was', "caller's list is shuffled")
+class ShufflesTheList(Loader):
+    def order(self):
+        if self.shuffle: random.shuffle(self.ds)
+        return list(range(len(self.ds)))

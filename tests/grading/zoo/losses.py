@@ -113,3 +113,6 @@ def print_storm(p, t):
 
 @wrong('loss', 'gives one number, as a tensor', 'SystemExit', like='cross_entropy')
 def gives_up(p, t): raise SystemExit(1)
+
+@wrong('loss', 'its options', 'taken, and not used', like='cross_entropy')
+def deaf_to_reduction(p, t, reduction='mean'): return F.cross_entropy(p, t)

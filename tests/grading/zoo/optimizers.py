@@ -217,3 +217,14 @@ class DecayOnPaper(InTheGradient):
 @wrong('optimizer', 'weight decay', '', like='sgd')
 class Growth(InTheGradient):
     def change(self, i, grad): return self.lr*(grad - self.weight_decay*self.params[i])
+
+@wrong('optimizer', 'a frozen parameter under decay', '', like='sgd')
+class DecaysTheFrozen(Sgd):
+    "Decay is applied to all parameters, before anybody asks whether they have a gradient."
+    def __init__(self, params, lr=.1, wd=0.):
+        super().__init__(params, lr)
+        self.wd = wd
+    def step(self):
+        with torch.no_grad():
+            for p in self.params: p *= 1-self.lr*self.wd
+        super().step()
