@@ -197,12 +197,12 @@ from digits_fastai.training.callbacks import ShapeGuard as ShapeGuard
 from digits_fastai.training.callbacks import ShowGraphCallback as ShowGraphCallback
 from digits_fastai.training.callbacks import StepGuard as StepGuard
 from digits_fastai.training.callbacks import TerminateOnNaNCallback as TerminateOnNaNCallback
-from digits_fastai.training.callbacks import folder_of as folder_of
 from digits_fastai.training.checkpoints import Checkpoint as Checkpoint
 from digits_fastai.training.checkpoints import Resume as Resume
 from digits_fastai.training.inspection import ActivationStats as ActivationStats
 from digits_fastai.training.inspection import Hook as Hook
 from digits_fastai.training.inspection import Hooks as Hooks
+from digits_fastai.training.inspection import hook_output as hook_output
 from digits_fastai.training.inspection import hook_outputs as hook_outputs
 from digits_fastai.training.interpretation import ClassificationInterpretation as ClassificationInterpretation
 from digits_fastai.training.lr_find import LRFinder as LRFinder
@@ -223,7 +223,6 @@ from digits_fastai.training.schedules import sched_no as sched_no
 from digits_fastai.training.stopping import EarlyStoppingCallback as EarlyStoppingCallback
 from digits_fastai.training.stopping import SaveModelCallback as SaveModelCallback
 from digits_fastai.training.stopping import TrackerCallback as TrackerCallback
-from digits_fastai.training.stopping import better as better
 from digits_fastai.training.tracking import CSVLogger as CSVLogger
 from digits_fastai.training.tracking import WandbCallback as WandbCallback
 from digits_fastai.training.weights import load_learner as load_learner
@@ -989,7 +988,6 @@ from fastai.vision.all import has_pool_type as has_pool_type
 from fastai.vision.all import hasattrs as hasattrs
 from fastai.vision.all import highlight as highlight
 from fastai.vision.all import hl_md as hl_md
-from fastai.vision.all import hook_output as hook_output
 from fastai.vision.all import hsv2rgb as hsv2rgb
 from fastai.vision.all import http_response as http_response
 from fastai.vision.all import icnr_init as icnr_init

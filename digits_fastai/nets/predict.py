@@ -230,7 +230,7 @@ def load_reader(
     models:dict=None, # functions that build models, by name; `known_models()` if None
 )->Reader: # on the CPU
     "An export, ready to read digits; nothing in the folder is run. ValueError, FileNotFoundError."
-    return Reader(load_learner(folder, models or known_models()), folder)
+    return Reader(load_learner(folder, models=models or known_models()), folder)
 
 # %% ../../nbs/nets/07_predict.ipynb #bd8c5a6e
 def _size(file):

@@ -6,20 +6,23 @@
 __all__ = ['read_tensors', 'load_learner']
 
 # %% ../../nbs/training/04_weights.ipynb #60515b19
-import hashlib,json,math
+import hashlib,inspect,json,math
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import torch
 from fastcore.basics import patch
 from safetensors import SafetensorError
 from safetensors.torch import load as from_bytes, save as to_bytes
+from torch import nn
 
 import digits_fastai
 from ..files.atomic import clear_leftovers,new_folder,write_whole
 from ..dataloaders import DataLoaders,device_of,in_order,to_device
 from ..learner import Learner
 from ..losses import activation_of
+from .callbacks import folder_of
 from .randomness import no_random
 
 # %% ../../nbs/training/04_weights.ipynb #f5876102
@@ -40,6 +43,42 @@ def read_tensors(
     end = 8 + int.from_bytes(data[:8], 'little')
     return tensors,json.loads(data[8:end]).get('__metadata__', {})
 
+# %% ../../nbs/training/04_weights.ipynb #e4b70002
+_families = 'activation batchnorm conv dropout flatten instancenorm linear normalization pooling'.split()
+_modules = {f'torch.nn.modules.{o}' for o in _families}
+_layers = {k: v for k,v in vars(nn).items() if isinstance(v, type) and issubclass(v, nn.Module)
+           and v.__module__ in _modules and not k.startswith('Lazy')}
+_not_described = 'device','dtype'
+
+def _make_layer(kind, **args):
+    "One of PyTorch's layers, by name."
+    if kind=='Sequential': return _make_sequential(**args)
+    if kind not in _layers: raise LookupError(f'{str(kind)[:60]} is none of the layers that a description may have')
+    for k in _not_described:
+        if k in args: raise TypeError(f'{k} is not part of a description')
+    return _layers[kind](**{k: tuple(v) if isinstance(v, list) else v for k,v in args.items()}) # JSON has no tuples
+
+def _make_sequential(layers):
+    "A Sequential of layers, each of which has a name, a kind and arguments."
+    model = nn.Sequential()
+    for name,kind,args in layers: model.add_module(name, _make_layer(kind, **args))
+    return model
+
+_torchs_own = {'Sequential': _make_sequential, **{k: partial(_make_layer, k) for k in _layers}}
+
+def _described(m):
+    "Kind and arguments of a layer, or of a Sequential of layers. ValueError for any other module."
+    kind = type(m).__name__
+    if type(m) is nn.Sequential: return kind,{'layers': [[name, *_described(o)] for name,o in m.named_children()]}
+    if _layers.get(kind) is not type(m):
+        raise ValueError(f"a {kind} is none of PyTorch's layers, so the model can't be described: give export a name, "
+                         'and models={name: function that builds it}')
+    args = {}
+    for k in inspect.signature(type(m)).parameters:
+        if k=='bias': args[k] = m.bias is not None
+        elif hasattr(m, k) and k not in _not_described: args[k] = getattr(m, k)
+    return kind,{k: list(v) if isinstance(v, tuple) else v for k,v in args.items()}
+
 # %% ../../nbs/training/04_weights.ipynb #59ffb2cd
 def _softmax(x): return x.softmax(-1)
 _acts = {'softmax': _softmax, 'sigmoid': torch.sigmoid, None: None}
@@ -55,8 +94,10 @@ def _name_of_act(loss_func):
 
 def _build(models, name, args, weights, file):
     "The model of that name with these weights, for evaluation. The random numbers stay where they are."
+    given = models
+    models = {**_torchs_own, **models}
     if name not in models:
-        raise ValueError(f'{file} wants the model {name[:60]!r}, and models={{…}} has {", ".join(models) or "none"}: '
+        raise ValueError(f'{file} wants the model {name[:60]!r}, and models={{…}} has {", ".join(given) or "none"}: '
                          'put it in there')
     try:
         with no_random():
@@ -64,7 +105,7 @@ def _build(models, name, args, weights, file):
             trial.load_state_dict(weights, assign=True)
             model = models[name](**args)
         model.load_state_dict(weights)
-    except (ArithmeticError,LookupError,NotImplementedError,RuntimeError,TypeError) as e:
+    except (ArithmeticError,AssertionError,AttributeError,LookupError,NotImplementedError,RuntimeError,TypeError) as e:
         why = ' '.join(str(e).split()) # PyTorch's takes several lines
         raise ValueError(f'{file} is not {name} with {str(args)[:200]}: {why[:300]}') from e
     return model.eval()
@@ -99,14 +140,17 @@ def _describe(learn, name, args, x, data):
 
 @patch
 def export(self:Learner,
-    folder:Path, # the folder to make; an older export is replaced, a folder with anything else in it is left alone
-    name:str, # the model's name in `models`
-    models:dict, # functions that build models, by name; whoever loads it needs the same
+    fname:Path='export.pkl', # the folder to make, below `path`; an older export is replaced, anything else is left alone
+    name:str=None, # the model's name in `models`; if None, the model is described: one of PyTorch's layers, or a Sequential of them
+    models:dict=None, # functions that build models, by name; whoever loads it needs the same
     args:dict=None, # what `models[name]` is called with: numbers, texts, and lists and dicts of them
     about:str='', # what the model is for, what it was trained on, its limits: a few sentences for the card
 )->Path: # the folder
     "Write a folder to predict with, whole or not at all; the Learner stays as it was. ValueError, TypeError, OSError."
-    folder,args = Path(folder),args or {}
+    folder = folder_of(self)/fname
+    described = name is None
+    if described: name,args = _described(self.model)
+    args,models = args or {},models or {}
     others = {o.name for o in folder.iterdir()} if folder.is_dir() else set()
     others -= {'weights.safetensors','model.json','card.md'}
     if others or folder.is_file():
@@ -123,16 +167,18 @@ def export(self:Learner,
                          'model')
     data = to_bytes(weights)
     info = _describe(self, name, args, xs[0], data)
-    texts = {'model.json': json.dumps(info, indent=1, allow_nan=False), 'card.md': _card(info, about)}
+    texts = {'model.json': json.dumps(info, indent=1, allow_nan=False), 'card.md': _card(info, about, described)}
     clear_leftovers(folder.absolute())
     with new_folder(folder.absolute()) as new:
         write_whole(new/'weights.safetensors', data)
         for file,text in texts.items(): write_whole(new/file, text.encode())
     return folder
 
-def _card(info, about):
+def _card(info, about, described=False):
     name,form = info['model'],info['input']
     shape = ','.join(map(str, form['shape']))
+    loads = 'load_learner(folder)' if described else f"load_learner(folder, models=models={{'{name}': {name}}})"
+    needs = '' if described else f', where `{name}` is the function that builds the model'
     measured = ', '.join(f'{k} {v:.4f}' for k,v in info['measured'].items())
     return f"""# {name}
 
@@ -145,8 +191,8 @@ def _card(info, about):
 - Measured in its last epoch: {measured or 'nothing'}
 
 It gives one of its classes to whatever it is shown, a letter or a shoe as well; what was measured holds for pictures
-like those it was measured on, prepared in the same way. To load it: `load_learner(folder, {{'{name}': {name}}})`, from
-`digits_fastai.training.weights`, where `{name}` is the function that builds the model.
+like those it was measured on, prepared in the same way. To load it: `{loads}`, from
+`digits_fastai.training.weights`{needs}.
 """
 
 # %% ../../nbs/training/04_weights.ipynb #51d1e7b1
@@ -172,17 +218,20 @@ class _NoLoss:
         raise ValueError('this Learner was loaded to predict, without a loss: give load_learner a loss_func')
 
 def load_learner(
-    folder:Path, # what `export` wrote
-    models:dict, # functions that build models, by name: only these can be built
-    loss_func=None, # to measure or to train further; without one there are predictions only
+    fname:Path, # the folder that `export` wrote
     cpu:bool=True, # stay on the CPU, even if there is a GPU?
+    models:dict=None, # functions that build models, by name: only these can be built, and PyTorch's own layers
+    loss_func=None, # to measure or to train further; without one there are predictions only
 )->Learner: # with empty loaders: `predict(x)`, `get_preds(dl=…)`; what model.json says is in its `exported`
-    "A Learner that predicts as the exported one did; nothing in the folder is run. ValueError, FileNotFoundError."
-    folder = Path(folder)
+    "A Learner that predicts as the exported one did; nothing in the folder is run. ValueError, FileNotFoundError. Source: fastai's."
+    folder = Path(fname)
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file, as fastai's export writes it: a pickle, and to load one is to run the "
+                         'program in it. It was left alone. Whoever trusts it loads it with fastai.learner.load_learner')
     if not folder.exists(): clear_leftovers(folder.absolute()) # killed between two renames: the older one comes back
     info = _read_info(folder/'model.json')
     weights,_ = read_tensors(folder/'weights.safetensors', info['weights']['sha256'])
-    model = _build(models, info['model'], info['args'], weights, folder)
+    model = _build(models or {}, info['model'], info['args'], weights, folder)
     learn = Learner(DataLoaders([], [], vocab=info['vocab']), model, loss_func or _NoLoss(info['activation']))
     if cpu: learn.model.cpu()
     learn.exported = info

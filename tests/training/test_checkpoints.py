@@ -656,10 +656,10 @@ def exported(tmp_path):
 def test_an_export_predicts_the_same_in_another_process(exported, nursery):
     learn,folder = exported
     assert sorted(o.name for o in folder.iterdir())==['card.md','model.json','weights.safetensors']
-    loaded = load_learner(folder, models)
+    loaded = load_learner(folder, models=models)
     assert torch.equal(preds(loaded), preds(learn))
     for o in (x[0], x[1]): assert repr(loaded.predict(o))==repr(learn.predict(o))
-    code = build + "l = load_learner(folder, models)\nout = l.get_preds(dl=DataLoader(Dataset(x, y), 130))[0].numpy().tobytes().hex()"
+    code = build + "l = load_learner(folder, models=models)\nout = l.get_preds(dl=DataLoader(Dataset(x, y), 130))[0].numpy().tobytes().hex()"
     assert nursery.run(code, folder=folder)['out']==preds(learn).numpy().tobytes().hex()
 
 def test_an_export_leaves_the_learner_as_it_was(exported, tmp_path):
@@ -687,7 +687,7 @@ def test_sigkill_at_every_change_leaves_an_export_old_or_new(nursery, exported):
         folder.mkdir(parents=True)
         for k,v in old.items(): (folder/k).write_bytes(v)
         assert nursery.run(code, watch=box, die_at=n, folder=folder)['killed']==(n<=len(seen['seen']))
-        found.append(look[preds(load_learner(folder, models)).numpy().tobytes()])
+        found.append(look[preds(load_learner(folder, models=models)).numpy().tobytes()])
         learn.export(folder, 'net', models)
         assert [o.name for o in box.iterdir()]==['m']
     assert found==sorted(found) and set(found)=={'A','B'}
@@ -739,33 +739,78 @@ def test_hostile_json_is_refused(exported, what):
     change = hostile[what]
     info = {**json.loads((folder/'model.json').read_text()), **change} if isinstance(change, dict) else change
     (folder/'model.json').write_bytes(info if isinstance(info, bytes) else (info if isinstance(info, str) else json.dumps(info)).encode())
-    with pytest.raises(ValueError) as e: load_learner(folder, models)
+    with pytest.raises(ValueError) as e: load_learner(folder, models=models)
     assert str(folder) in str(e.value) and len(str(e.value))<700
 
 def test_other_weights_under_the_same_description_are_refused(exported, tmp_path):
     _,folder = exported
     other = small(9).export(tmp_path/'other', 'net', models)
     shutil.copy(other/'weights.safetensors', folder)
-    with pytest.raises(ValueError, match='SHA-256'): load_learner(folder, models)
+    with pytest.raises(ValueError, match='SHA-256'): load_learner(folder, models=models)
     torch.save(Owned(tmp_path/'owned'), folder/'weights.safetensors')
-    with pytest.raises(ValueError, match='is a pickle'): load_learner(folder, models)
+    with pytest.raises(ValueError, match='is a pickle'): load_learner(folder, models=models)
     (folder/'weights.safetensors').unlink()
-    with pytest.raises(FileNotFoundError): load_learner(folder, models)
+    with pytest.raises(FileNotFoundError): load_learner(folder, models=models)
     assert not (tmp_path/'owned').exists()
 
 def test_a_folder_that_is_not_there(tmp_path):
-    with pytest.raises(FileNotFoundError): load_learner(tmp_path/'nothing', models)
+    with pytest.raises(FileNotFoundError): load_learner(tmp_path/'nothing', models=models)
 
 @pytest.mark.parametrize('loss,act', [(nn.CrossEntropyLoss(),'softmax'), (nn.BCEWithLogitsLoss(),'sigmoid'), (nn.MSELoss(),None)], ids=str)
 def test_activations_by_name(tmp_path, loss, act):
     learn = small(0, loss_func=loss)
-    info = load_learner(learn.export(tmp_path/'m', 'net', models), models).exported
+    info = load_learner(learn.export(tmp_path/'m', 'net', models), models=models).exported
     assert info['activation']==act and info['measured']=={} and info['vocab']==['no','yes'] and info['input']['shape']==[20]
 
 def test_fastais_losses_have_names_too(tmp_path):
     from fastai.losses import BCEWithLogitsLossFlat,CrossEntropyLossFlat
     for loss,act in ((CrossEntropyLossFlat(),'softmax'), (BCEWithLogitsLossFlat(),'sigmoid')):
-        assert load_learner(small(0, loss_func=loss).export(tmp_path/'m', 'net', models), models).exported['activation']==act
+        assert load_learner(small(0, loss_func=loss).export(tmp_path/'m', 'net', models), models=models).exported['activation']==act
+
+layers = {
+    'linear': nn.Linear(20,2), 'no bias': nn.Sequential(nn.Linear(20,2,bias=False)),
+    'names': nn.Sequential(__import__('collections').OrderedDict(first=nn.Linear(20,3), act=nn.LeakyReLU(.3), last=nn.Linear(3,2))),
+    'nested': nn.Sequential(nn.Sequential(nn.Linear(20,4), nn.Tanh()), nn.LayerNorm(4, eps=.1), nn.Linear(4,2)),
+    'convolutions': nn.Sequential(nn.Unflatten(1, (1,4,5)), nn.Conv2d(1,4,(3,2),stride=2,padding=1,bias=False), nn.BatchNorm2d(4, momentum=.3),
+                                  nn.GELU('tanh'), nn.MaxPool2d((2,1)), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(.4), nn.Linear(4,2)),
+    'grouped': nn.Sequential(nn.Unflatten(1, (2,10)), nn.Conv1d(2,4,3,groups=2,padding='same',padding_mode='circular'), nn.ELU(.5), nn.PReLU(4),
+                             nn.AvgPool1d(2), nn.GroupNorm(2,4), nn.Flatten(), nn.Linear(20,2), nn.Softplus(2,5))}
+
+@pytest.mark.parametrize('name', layers)
+def test_a_sequential_of_pytorchs_layers_needs_no_function(tmp_path, name):
+    learn = small(0)
+    learn.model,learn.path = layers[name],tmp_path
+    assert learn.export()==tmp_path/'export.pkl'
+    back = load_learner(tmp_path/'export.pkl')
+    assert str(back.model)==str(learn.model) and torch.equal(preds(back), preds(learn))
+    assert 'load_learner(folder)`' in (tmp_path/'export.pkl'/'card.md').read_text()
+    assert torch.equal(preds(load_learner(tmp_path/'export.pkl', True)), preds(learn))
+
+def test_other_models_ask_for_a_function(tmp_path):
+    class Own(nn.Linear): pass
+    learn = small(0)
+    learn.model = nn.Sequential(Own(20,2))
+    with pytest.raises(ValueError, match='a Own is none of .* models='): learn.export(tmp_path/'m')
+    folder = learn.export(tmp_path/'m', 'own', {'own': lambda: nn.Sequential(Own(20,2))})
+    with pytest.raises(ValueError, match="wants the model 'own', and models={…} has none"): load_learner(folder)
+
+def test_a_pickle_of_fastais_is_refused_by_name(tmp_path):
+    torch.save(Owned(tmp_path/'owned'), tmp_path/'export.pkl')
+    with pytest.raises(ValueError, match='export.pkl is a file, as fastai.* left alone'): load_learner(tmp_path/'export.pkl')
+    assert not (tmp_path/'owned').exists()
+
+@pytest.mark.parametrize('model,args', [
+    ('Linear', dict(in_features=20, out_features=2, device='meta')), ('Linear', dict(in_features=10**12, out_features=2)),
+    ('Sequential', dict(layers=[['0','Linear',dict(in_features=20, out_features=2, dtype='float16')]])),
+    ('Sequential', dict(layers=[['0','DataParallel',{}]])), ('Sequential', dict(layers=[['0','os.system',{'command': 'ls'}]])),
+    ('Sequential', dict(layers=[['a.b','ReLU',{}]])), ('Sequential', dict(layers=[[0,'ReLU',{}]])), ('Sequential', dict(layers=[['0',['Linear'],{}]])),
+    ('Sequential', dict(layers='abc')), ('Sequential', dict(layers=3)), ('Sequential', {}), ('Sequential', dict(layers=[['0','Linear',5]])),
+    ('Module', {}), ('LazyLinear', dict(out_features=2)), ('Conv2d', dict(in_channels=3, out_channels=4, kernel_size=3, groups=2))], ids=str)
+def test_hostile_descriptions_are_refused(exported, model, args):
+    _,folder = exported
+    info = json.loads((folder/'model.json').read_text())
+    (folder/'model.json').write_text(json.dumps({**info, 'model': model, 'args': args}))
+    with pytest.raises(ValueError): load_learner(folder)
 
 def test_no_random_keeps_every_die():
     learn = new_learner(0, loader='torch, sampler')

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader as TorchDL
 
 from digits_fastai.dataloaders import DataLoader,DataLoaders,Dataset
 from digits_fastai.events import Callback,CancelBatchException,CancelEpochException,CancelFitException,events
-from digits_fastai.training.inspection import ActivationStats,Hook,Hooks,Summary,hook_outputs,layers,untouched
+from digits_fastai.training.inspection import ActivationStats,Hook,Hooks,ModelSummary,hook_outputs,working_layers,untouched
 from digits_fastai.training.interpretation import ClassificationInterpretation,item_losses,labels_of,probabilities_and_classes
 from digits_fastai.learner import Learner
 from digits_fastai.losses import batch_accuracy,mnist_loss,mse
@@ -179,7 +179,7 @@ def n_hooks(model): return sum(len(m._forward_hooks) for m in model.modules())
 def test_hooks_see_and_change_nothing_and_go():
     model,xb = net().eval(),x[:4]
     want = model(xb)
-    with Hooks(layers(model), lambda m,i,o: torch.zeros(99)) as hooks:
+    with Hooks(working_layers(model), lambda m,i,o: torch.zeros(99)) as hooks:
         assert torch.equal(model(xb), want) and len(hooks)==5 and hooks[0].stored.shape==(99,)
     with hook_outputs(model) as hooks: model(xb)
     assert torch.equal(hooks.stored[-1], want) and not hooks.stored[0].requires_grad
@@ -193,7 +193,7 @@ def test_hooks_see_and_change_nothing_and_go():
 def test_hooks_go_whatever_ends_the_block(e):
     def boom(m, i, o): raise e
     model = net()
-    with pytest.raises(e), Hooks(layers(model), boom): model(x[:4])
+    with pytest.raises(e), Hooks(working_layers(model), boom): model(x[:4])
     assert n_hooks(model)==0
     with pytest.raises(AttributeError): Hooks([*model, None], boom)
     assert n_hooks(model)==0
@@ -254,7 +254,7 @@ def test_activation_stats_are_fastais(every):
     assert len(a.plot_layer_stats(0))==3 and a.color_dim(1).images
 
 
-# Summary
+# ModelSummary
 
 def test_the_next_fit_is_the_same_with_and_without_a_summary():
     fits = []
@@ -306,12 +306,12 @@ def test_odd_models_are_counted_right():
             self.b.weight = self.a.weight
         def forward(self, u, v): return {'sum': self.b(self.a(u)*self.scale), 'v': (v,v)}
     model = Tied()
-    s = Summary(model, x, x)
+    s = ModelSummary(model, x, x)
     assert s.total==sum(p.numel() for p in model.parameters())==16*16+16+16==s.trainable
     rows = {o[0]: o for o in s.rows[-1:]}
     assert rows['Tied'][1]==[[90,16],[90,16]] and rows['Tied'][2]==[[90,16],[[90,16],[90,16]]]
     for p in model.parameters(): p.requires_grad_(False)
-    assert Summary(model, x, x).trainable==0 and ' no' in str(Summary(model, x, x))
+    assert ModelSummary(model, x, x).trainable==0 and ' no' in str(ModelSummary(model, x, x))
     with pytest.raises(ValueError, match='no batches'):
         learn = learner()
         learn.dls.train = DataLoader(Dataset(x[:0], y[:0]), 4)
@@ -344,6 +344,21 @@ def test_the_loop_is_printed_with_every_event_and_in_the_order_of_callbacks(caps
     train,valid = [o for o in lines if '- after_batch' in o]
     assert 'Late' in train and 'Late' not in valid
     assert lines[0]=='Start Fit' and all(o==o.rstrip() for o in lines)
+
+
+def test_hooks_take_fastais_arguments():
+    from fastai.callback import hook as fh
+    from digits_fastai.training.inspection import hook_output
+    for grad in (False,True):
+        kept = []
+        for one,many in ((hook_output,hook_outputs), (fh.hook_output,fh.hook_outputs)):
+            torch.manual_seed(0)
+            model = nn.Sequential(nn.Linear(16,5), nn.ReLU(), nn.Linear(5,1))
+            with one(model[1], grad=grad) as h, many([model[0],model[2]], cpu=True, grad=grad) as hs: model(x[:4]).sum().backward()
+            kept.append([h.stored, *hs.stored])
+        for a,b in zip(*kept): assert torch.equal(a[0] if grad else a, b[0] if grad else b)
+    with Hook(m=model[0], hook_func=lambda m,i,o: o.shape, is_forward=True) as h: model(x[:4])
+    assert h.stored==(4,5)
 
 
 # What targets mean, and what a loss leaves out
