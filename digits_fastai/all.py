@@ -54,7 +54,7 @@ _not_for_the_star = """
     simple_net_learner resnet18_one_cycle climb Recipe
     random_states set_random_states shapes_agree as_it_was
     read_tensors hypers run_config
-    item_losses probabilities_and_classes labels_of layers untouched Summary
+    item_losses probabilities_and_classes labels_of better folder_of working_layers untouched ModelSummary
 """.split()
 for _name in _not_for_the_star: del globals()[_name]
 
