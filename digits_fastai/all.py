@@ -43,7 +43,7 @@ from digits_fastai.grading.check import (
 
 # %% ../nbs/13_all.ipynb #a11c0de4
 _not_for_the_star = """
-    cache_folder path_stats verify download standin_path image_files upright on_paper part_folder
+    cache_folder path_stats verify download standin_path exercise solution image_files upright on_paper part_folder
     by_position BatchSampler device_of in_order
     Optimizer norm_layers per_group groups_for get_hyper set_hyper opt_lr set_opt_lr is_norm note_norms_and_biases
     loss_function activation_of

@@ -8,7 +8,7 @@ __all__ = ['course_url', 'Exercise', 'read_cells', 'read_exercises', 'setup_of',
            'progress']
 
 # %% ../../nbs/grading/09_exercises.ipynb #45d73375
-import hashlib,json,logging,os,re,subprocess
+import hashlib,json,logging,os,re,subprocess,textwrap
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import asdict,dataclass
@@ -26,8 +26,8 @@ class Exercise:
     number:str # '4.1', or with a room 'training 3.2'
     task:str # what is to be written, markdown
     stub:str # code to be filled in; raises NotImplementedError
-    check:str # code that fails on a wrong answer and prints 'exercise 4.1: to do' on the stub
-    solution:str # code that passes the check
+    check:str # code that prints 'exercise 4.1: ', and 'right', 'to do', or 'not yet' and why
+    solution:str # code that passes the check, without the `with solution(…):` around it
 
 def read_cells(
     nb:Path, # a notebook
@@ -58,7 +58,11 @@ def read_exercises(
         task,stub,check,solution = [source for _,source in four]
         number = re.match(r'\*\*(.+?)\*\* ', task)
         if not number: raise ValueError(f'{file}: no number in bold, **4.1**, begins {task[:50]!r}')
-        found.append(Exercise(number[1], task, stub, check, solution))
+        first,_,inner = solution.partition('\n')
+        if not first.startswith('with solution('):
+            raise ValueError(f"{file}: the solution of {number[1]} begins with solution('{number[1]}'):, so that it "
+                             'keeps the names of those who run it')
+        found.append(Exercise(number[1], task, stub, check, textwrap.dedent(inner)))
     return found
 
 def setup_of(
@@ -143,7 +147,7 @@ def _three_cells(o):
     "The task, the answer to be written and the check of an exercise."
     marked = r'\1### BEGIN SOLUTION\n\1\2\n\1### END SOLUTION'
     stub = re.sub(r'(?m)^( +)(raise NotImplementedError\(.*)$', marked, o.stub)
-    check = o.check.replace("print(f'{e}: to do')", "print(f'{e}: to do', file=sys.stderr)")
+    check = o.check.replace(f"exercise('{o.number}')", f"exercise('{o.number}', file=sys.stderr)")
     name = re.sub(r'\W+', '-', o.number)
     answers = dict(grade=False, locked=False, solution=True, grade_id=f'answer-{name}')
     checks = dict(grade=True, locked=True, solution=False, grade_id=f'check-{name}', points=1)
@@ -158,8 +162,8 @@ def exercise_notebook(
     title = re.match(r'# (.*)', read_cells(nb)[0]['source'])[1]
     chapter = f'{course_url}/blob/main/nbs/{name or Path(nb).stem}.ipynb'
     intro = (f'# {title}: exercises\n\nThey belong to the chapter [{title}]({chapter}), and are solved with what '
-             'you read there. Write your answers in place of what stands between the marks; a check that says '
-             'nothing has passed.')
+             'you read there. Write your answers in place of what stands between the marks; each check says '
+             '*right*, *to do*, or *not yet* and why.')
     cells = [_markdown(intro)]
     for o in ['import sys', *setup_of(nb)]: cells.append(_code(o, 'setup'))
     for o in read_exercises(nb): cells += _three_cells(o)
@@ -332,13 +336,13 @@ def _seen_at_once(number, answer, check):
     if f"raise NotImplementedError('exercise {number}')" in answer['source']: return 'to do'
     return ''
 
-def _what_a_check_says(outputs):
-    "Its status, and words if it is wrong."
-    said = ''.join(o.text for o in outputs if o.output_type=='stream').rstrip()
-    if not said.endswith(': to do'): return 'done',''
-    last = said.split('\n')[-1]
-    if re.match('(exercise .*)?: to do$', last): return 'to do',''
-    return 'wrong',last # input() raises a kind of NotImplementedError, too
+def _what_a_check_says(outputs, number):
+    "Its status, and words if it is wrong: the last that it says of its exercise counts."
+    said = ''.join(o.text for o in outputs if o.output_type=='stream')
+    found = re.findall(rf'exercise {number}: (right|to do|not yet)(?:\. )?(.*)', said)
+    if not found: return 'wrong','the check says nothing'
+    word,why = found[-1]
+    return {'right': 'done', 'to do': 'to do', 'not yet': 'wrong'}[word],why
 
 def check_notebook(
     nb:Path, # a notebook with answers
@@ -360,7 +364,7 @@ def check_notebook(
             result = results.get(number)
             if result in still_open():
                 if error: result.status,result.said = 'wrong',error
-                elif kind=='check': result.status,result.said = _what_a_check_says(outputs)
+                elif kind=='check': result.status,result.said = _what_a_check_says(outputs, number)
             if ended: # begin anew without it
                 cells = [c for c in cells if c is not cell and (not number or _part(c)[1]!=number)]
     return list(results.values())

@@ -1,11 +1,12 @@
 """Every chapter's exercises have one form, can be solved, and can be got wrong; and the folder that learners get works.
 
 For the contents the exercises are tried in forks of one process: see solving.py."""
-import ast,json,re,shutil,sys
+import ast,json,re,shutil,sys,textwrap
 
 import nbformat,pytest
 
 from conftest import python,root,run
+from digits_fastai.download import exercise,solution
 from digits_fastai.grading.exercises import (
     _checksum,chapters_with_exercises,check_notebook,exercise_notebook,numbered_notebooks,progress,read_exercises,setup_of,write_exercises)
 from solving import faults,wrong_answers
@@ -24,18 +25,19 @@ def test_a_chapter_has_two_to_four_exercises_in_one_form(nb):
     for c in cells:
         tags = c['metadata'].get('tags', [])
         assert all(c['cell_type']==kinds[o] for o in tags if o in kinds)
-        assert ('solution' in tags)==('hide-cell' in tags), 'the site folds what is tagged hide-cell'
+        folded = 'hide-cell' in tags, c['metadata'].get('cellView')=='form', c['metadata'].get('jupyter')=={'source_hidden': True}
+        assert set(folded)=={'solution' in tags}, 'a solution is folded on the site, in Colab and in JupyterLab'
         stub = c['cell_type']=='code' and re.search(r"(?m)^(?:\s+|def .*: )raise NotImplementedError\('exercise", ''.join(c['source']))
         assert bool(stub)==('exercise' in tags), f'tag this stub, or make it none: {"".join(c["source"])[:80]}'
     for o in exercises:
         bodies = [n.body for n in ast.walk(ast.parse(o.stub)) if isinstance(n, ast.FunctionDef)]
         assert sum(isinstance(b[0], ast.Raise) and ast.unparse(b[1:]) in ('','yield') for b in bodies)==1, o.number
         assert f"raise NotImplementedError('exercise {o.number}')" in o.stub
-        assert "except NotImplementedError as e: print(f'{e}: to do')" in o.check, o.number
+        assert o.check.count(f"with exercise('{o.number}'): ")==1, o.number
     checks = [c for c in cells if 'check' in c['metadata'].get('tags', [])]
     for o,c in zip(exercises, checks):
         said = ''.join(''.join(p.get('text', '')) for p in c['outputs'])
-        assert re.fullmatch(rf'exercise {o.number}( \[.*\])?: to do\n', said), f'{o.number}: the saved output is {said!r}'
+        assert said==f'exercise {o.number}: to do\n', f'{o.number}: the saved output is {said!r}'
 
 def test_numbers_are_different():
     found = [o.number for nb in chapters.values() for o in read_exercises(nb)]
@@ -51,8 +53,8 @@ def chapter(file, *cells):
 def four(number, stub='def f():', check='assert f()==3', solution='def f(): return 3'):
     return [('markdown', f'**{number}** Write `f`.', 'task'),
             ('code', f"{stub}\n    raise NotImplementedError('exercise {number}')", 'exercise'),
-            ('code', f"try: {check}\nexcept NotImplementedError as e: print(f'{{e}}: to do')", 'check'),
-            ('code', solution, 'hide-cell solution')]
+            ('code', f"from digits_fastai.download import exercise\nwith exercise('{number}'): {check}", 'check'),
+            ('code', f"with solution('{number}'):\n{textwrap.indent(solution, '    ')}", 'hide-cell solution')]
 
 top = [('markdown', '# Toys', ''), ('code', '#| default_exp losses', ''), ('code', '#| export\nx = 3', ''),
        ('code', '#| hide\ny = 4', 'setup')]
@@ -63,6 +65,11 @@ def test_exercises_are_read_whatever_their_number_looks_like(tmp_path):
     assert read_exercises(nb)[1].solution=='def f(): return 3'
     assert setup_of(nb)==['from digits_fastai.losses import *', 'y = 4']
 
+def test_a_solution_that_keeps_no_names_is_refused(tmp_path):
+    cells = [*four('10.1')[:3], ('code', 'def f(): return 3', 'hide-cell solution')]
+    with pytest.raises(ValueError, match=r"solution of 10.1 begins with solution\('10.1'\)"):
+        read_exercises(chapter(tmp_path/'09_x.ipynb', *top, *cells))
+
 @pytest.mark.parametrize('left_out,word', [(0,'task'), (1,'exercise'), (2,'check'), (3,'solution'), (7,'solution'), (4,'task')])
 def test_a_forgotten_tag_is_named(tmp_path, left_out, word):
     cells = [*four('10.1'), *four('10.2')]
@@ -72,6 +79,53 @@ def test_a_forgotten_tag_is_named(tmp_path, left_out, word):
 def test_a_task_without_a_number_is_refused(tmp_path):
     cells = [('markdown', 'Write `f`.', 'task'), *four('10.1')[1:]]
     with pytest.raises(ValueError, match='number in bold'): read_exercises(chapter(tmp_path/'09_x.ipynb', *top, *cells))
+
+
+# Run All
+
+def test_run_all_keeps_what_the_reader_wrote_and_says_three_words(tmp_path):
+    "In a real kernel: one right, one wrong, one untouched."
+    nbclient = pytest.importorskip('nbclient')
+    answers = dict(a='def a(): return 3', b='def b(): return 4', c="def c():\n    raise NotImplementedError('exercise 9.c')")
+    cells = ['from digits_fastai.download import exercise,solution']
+    for name,answer in answers.items():
+        cells += [answer, f"def check(f): assert f()==3, f'{{f()}} is not 3'\nwith exercise('9.{name}'): check({name})",
+                  f"with solution('9.{name}'):\n    def {name}(): return 3\n    helper = 5\n    check({name})"]
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(o) for o in [*cells, "print(a(), b(), 'helper' in globals())"]])
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
+    km = AsyncKernelManager()
+    km._kernel_spec = KernelSpec(argv=[python, '-m', 'ipykernel_launcher', '-f', '{connection_file}'], language='python')
+    nbclient.NotebookClient(nb, km=km, timeout=60, resources={'metadata': {'path': str(tmp_path)}}).execute()
+    said = ''.join(o['text'] for c in nb.cells for o in c.outputs)
+    assert said.splitlines()==['exercise 9.a: right',
+        "exercise 9.b: not yet. AssertionError: 4 is not 3, at: def check(f): assert f()==3, f'{f()} is not 3'",
+        'exercise 9.c: to do', '3 4 False']
+
+def test_what_a_check_says(capsys):
+    for error in (None, NotImplementedError('exercise 9.1'), NotImplementedError('input'), ValueError(), KeyError('x\ny')):
+        with exercise('9.1'):
+            if error: raise error
+    with pytest.raises(KeyboardInterrupt), exercise('9.1'): raise KeyboardInterrupt
+    assert capsys.readouterr().out.splitlines()==[f'exercise 9.1: {o}' for o in (
+        'right', 'to do', 'not yet. NotImplementedError: input', 'not yet. ValueError', r"not yet. KeyError: 'x\ny'")]
+
+def test_a_solution_gives_names_back_even_when_it_fails():
+    world = dict(solution=solution, f=1)
+    with pytest.raises(ZeroDivisionError): exec("with solution('9.1'):\n    f = 2\n    g = 3\n    1/0", world)
+    assert world['f']==1 and 'g' not in world
+
+@pytest.mark.parametrize('nb', chapters.values(), ids=chapters)
+def test_the_story_uses_no_answer(nb):
+    "Names of exercises are the reader's: a cell behind them that used one would fail on a wrong answer."
+    cells = [c for c in json.loads(nb.read_text(encoding='utf-8'))['cells'] if c['cell_type']=='code']
+    theirs = set()
+    for c in cells:
+        tags,source = set(c['metadata'].get('tags', [])),''.join(c['source'])
+        if 'exercise' in tags: theirs |= set(re.findall(r'(?m)^(?:def|class) (\w+)', source))
+        elif not tags & {'check','solution'}:
+            used = theirs & {n.id for n in ast.walk(ast.parse(re.sub(r'(?m)^(\s*)[!%].*', r'\1pass', source))) if isinstance(n, ast.Name)}
+            assert not used, f'{used} in {source[:80]!r}'
 
 
 # The contents
@@ -91,7 +145,7 @@ def test_what_is_wrong_with_an_exercise_is_seen(tmp_path):
     def found(*cells, top=top): return ' '.join(faults(chapter(tmp_path/'09_x.ipynb', *top, *cells)))
     assert not found(*four('10.1'))
     assert found(*four('10.1', check='assert f() or True')).count('passes')==3
-    assert 'the solution fails: AssertionError' in found(*four('10.1', solution='def f(): return 4'))
+    assert 'the solution fails: exercise 10.1: not yet. AssertionError' in found(*four('10.1', solution='def f(): return 4'))
     assert 'the stub is not to do' in found(*four('10.1', check='3'))
     assert 'the setup is not enough: ZeroDivisionError' in found(*four('10.1'), top=[*top, ('code', '1/0', 'setup')])
     assert 'standard error' in found(*four('10.1', solution='import sys\ndef f(): return len(sys.stderr.write("x")*"123")'))
@@ -177,7 +231,7 @@ def test_nbgrader_reads_them():
     for c in cells:
         grader,source = c['metadata']['nbgrader'],''.join(c['source'])
         assert grader['checksum']==_checksum(source, grader) and grader['schema_version']==3
-        if grader['grade']: assert grader['locked'] and grader['points']==1 and "{e}: to do', file=sys.stderr)" in source
+        if grader['grade']: assert grader['locked'] and grader['points']==1 and "', file=sys.stderr): " in source
         else: assert grader['solution'] and ('### BEGIN SOLUTION' in source)==('### END SOLUTION' in source)
     grader = dict(grade=True, grade_id='check-4-2', locked=True, solution=False, points=1)
     assert _checksum('assert f()==3', grader)=='6e11890582d7658c2344adbe1e715d62'
@@ -210,7 +264,7 @@ def test_answers_are_done_wrong_or_to_do_in_every_room(mine):
     assert [(o.chapter,o.exercise,o.status) for o in seen]==[
         ('04_a','4.1','done'), ('04_a','4.2','to do'), ('training/03_b','training 3.1','to do'), ('training/03_b','training 3.2','wrong')]
     assert told==seen and not seen and seen.summary=='1 of 4 done, 1 wrong, 2 to do'
-    assert seen[-1].said=='AssertionError, at: try: assert f()==3'
+    assert seen[-1].said=="AssertionError, at: with exercise('training 3.2', file=sys.stderr): assert f()==3"
     assert json.loads(seen.to_json())['ok'] is False and json.loads(seen.to_json())['done']==1
     assert progress(mine, '4') and len(progress(mine, 'training/3'))==2
     with pytest.raises(ValueError, match='is called 5'): progress(mine, 5)
