@@ -121,6 +121,7 @@ def unpack(
     dest:Path, # the folder to make; one that is there already is replaced; `clear_leftovers` if this was killed
     max_files:int=200_000, # how many files and folders there may be
     max_bytes:int=4*2**30, # how many bytes the files may have, all together
+    finish=None, # is called with the unpacked folder before that gets its name
 )->Path: # `dest`
     "Unpack `archive`; `dest` appears whole or not at all. ArchiveError, with nothing left behind, if it isn't safe."
     dest = Path(dest)
@@ -134,4 +135,5 @@ def unpack(
         tops = list(full.iterdir())
         if len(tops)==1 and tops[0].is_dir(): full = tops[0]
         full.rename(new)
+        if finish: finish(new)
     return dest
