@@ -141,6 +141,7 @@ def _read(file):
     finally: os.close(fd)
     return data if len(data)<2**12 else Path(file).read_bytes()
 
+# %% ../nbs/01_images.ipynb #load-images
 def load_images(
     files:list[Path], # image files, all of the same size
     convert:bool=True, # make everything 8-bit grey (see above); if False, refuse what isn't
@@ -210,6 +211,7 @@ def _key(path, entries, convert):
     key.update(numbers.tobytes())
     return key.hexdigest(),numbers[:,1:].max()/1e9
 
+# %% ../nbs/01_images.ipynb #cache-sums
 def _sums(pixels):
     "Bytes that are others when a pixel is, or changes places: quicker to have than a CRC of all pixels."
     cut = len(pixels)//8192*8192
@@ -218,6 +220,7 @@ def _sums(pixels):
 
 def _checksum(pixels, note): return zlib.crc32(b''.join([*_sums(pixels), note]))
 
+# %% ../nbs/01_images.ipynb #cache-file
 def _write_cache(file, x, note):
     "Keep the pixels, the note as text, its length and a checksum. If that isn't possible, loading works without."
     pixels = x.numpy().reshape(-1)
@@ -236,7 +239,6 @@ def _read_cache(file):
         return torch.from_numpy(pixels.reshape(note['shape'])),note
     except (OSError,ValueError,struct.error): return None,None
 
-
 # %% ../nbs/01_images.ipynb #96c36201
 def _classes(path, names):
     "The files of each class. ValueError if one has none, or if two have the same."
@@ -253,6 +255,7 @@ def _classes(path, names):
     if empty: raise ValueError(f'{path} has no images of {", ".join(empty)}')
     return found
 
+# %% ../nbs/01_images.ipynb #blank-pictures
 def _blank(x, files):
     "Which of the files show nothing: all their pixels are equal."
     rows = x.flatten(1)
@@ -264,6 +267,7 @@ def _warn_of(blank):
     warnings.warn(f'nothing is to be seen on {len(blank)} of the pictures, all of their pixels are equal: {some}. '
                   'If that is no mistake, ignore this; else repair them or take them out', stacklevel=3)
 
+# %% ../nbs/01_images.ipynb #load-cached
 def _load_cached(path, found, convert):
     "The pictures, and which are blank: as kept if they are those of the files, else decoded, and kept."
     def key_now(found): return _key(path, sum(found.values(), []), convert)
@@ -278,7 +282,6 @@ def _load_cached(path, found, convert):
     unchanged = key and key==key_now(_classes(path, list(found)))[0]
     if unchanged and now-changed>_settled: _write_cache(file, x, dict(key=key, blank=blank))
     return x,blank
-
 
 # %% ../nbs/01_images.ipynb #96c36202
 def load_folder(
@@ -390,6 +393,7 @@ def _arrows(text):
         arrows += [(a, b, label or '') for a,b in zip(words, words[1:])]
     return arrows
 
+# %% ../nbs/01_images.ipynb #gv-def
 def gv(
     s:str, # arrows in Graphviz's language: `a->b->c`, one chain a line, `[label=…]` after it; `\\n` in a box begins a line
 ):

@@ -113,29 +113,6 @@ class Optimizer:
         p.mul_(1 - group['lr']*wd)
         return grad
 
-    def state_dict(self)->dict: # 'state' by the parameter's number, 'param_groups' with numbers for parameters
-        "Memory and hyperparameters, to be saved; in the form of PyTorch's optimizers."
-        number = {id(p): i for i,p in enumerate(self.params)}
-        return {'state': {number[id(p)]: dict(s) for p,s in self.state.items()},
-                'param_groups': [{**g, 'params': [number[id(p)] for p in g['params']]} for g in self.param_groups]}
-
-    def load_state_dict(self,
-        sd:dict, # what `state_dict` of such an optimizer gave
-    ):
-        "Remember what another remembered. ValueError if its parameters were others, in number or shape."
-        saved,ours = ([len(g['params']) for g in o] for o in (sd['param_groups'], self.param_groups))
-        if saved!=ours:
-            raise ValueError(f'a state with groups of {saved} parameters was given, this one has groups of {ours}')
-        params,state = self.params,defaultdict(dict)
-        for i,s in sd['state'].items():
-            for k,v in s.items():
-                if isinstance(v, Tensor) and v.ndim and v.shape!=params[i].shape:
-                    raise ValueError(f'{k} of parameter {i} has shape {list(v.shape)}, '
-                                     f'the parameter {list(params[i].shape)}')
-                state[params[i]][k] = v.detach().clone().to(params[i].device) if isinstance(v, Tensor) else v
-        for g,new in zip(self.param_groups, sd['param_groups']): g.update({k: new[k] for k in new if k!='params'})
-        self.state = state
-
 # %% ../nbs/04_optimizer.ipynb #201576d4
 class SGD(Optimizer):
     "Stochastic gradient descent. Source: `fastai.optimizer.SGD`; weight decay as in Loshchilov and Hutter (2017)."
@@ -192,6 +169,7 @@ def groups_for(
     f = getattr(opt_func, 'func', opt_func)
     return [{'params': g} for g in groups] if isinstance(f, type) and issubclass(f, torch.optim.Optimizer) else groups
 
+# %% ../nbs/04_optimizer.ipynb #get-hyper
 def get_hyper(
     opt, # an optimizer: ours, PyTorch's, fastai's, or one with an attribute `lr`
     name:str='lr', # 'lr', 'mom', 'wd' or another of its hyperparameters
@@ -203,6 +181,7 @@ def get_hyper(
         return g['betas'][0] if 'betas' in g else g.get('momentum') or None
     return [read(g) for g in opt.param_groups]
 
+# %% ../nbs/04_optimizer.ipynb #set-hyper
 def set_hyper(
     opt, # an optimizer: ours, PyTorch's, fastai's, or one with an attribute `lr`
     name:str, # 'lr', 'mom', 'wd' or another of its hyperparameters
@@ -222,6 +201,7 @@ def set_hyper(
         elif name=='mom' and 'betas' in g: g['betas'] = v,g['betas'][1]
         else: g[{'mom': 'momentum', 'wd': 'weight_decay'}[name]] = v
 
+# %% ../nbs/04_optimizer.ipynb #opt-lr
 def opt_lr(
     opt, # an optimizer: ours, PyTorch's, fastai's, or one with an attribute `lr`
 )->float: # the learning rate of its last group
@@ -306,3 +286,34 @@ def as_fastai(
             self.ours.step()
         def zero_grad(self): self.ours.zero_grad()
     return Adapted
+
+# %% ../nbs/04_optimizer.ipynb #state-dict
+@patch
+def state_dict(self:Optimizer)->dict: # 'state' by the parameter's number, 'param_groups' with numbers for parameters
+    "Memory and hyperparameters, to be saved; in the form of PyTorch's optimizers."
+    number = {id(p): i for i,p in enumerate(self.params)}
+    return {'state': {number[id(p)]: dict(s) for p,s in self.state.items()},
+            'param_groups': [{**g, 'params': [number[id(p)] for p in g['params']]} for g in self.param_groups]}
+
+# %% ../nbs/04_optimizer.ipynb #load-state-dict
+def _copy_for(p, value, name):
+    "What was remembered about parameter `p`, copied to where it is. ValueError if it has another shape."
+    if not isinstance(value, Tensor): return value
+    if value.ndim and value.shape!=p.shape:
+        raise ValueError(f'{name} has shape {list(value.shape)}, the parameter {list(p.shape)}')
+    return value.detach().clone().to(p.device)
+
+@patch
+def load_state_dict(self:Optimizer,
+    sd:dict, # what `state_dict` of such an optimizer gave
+):
+    "Remember what another remembered. ValueError if its parameters were others, in number or shape."
+    saved,ours = ([len(g['params']) for g in o] for o in (sd['param_groups'], self.param_groups))
+    if saved!=ours:
+        raise ValueError(f'a state with groups of {saved} parameters was given, this one has groups of {ours}')
+    params,state = self.params,defaultdict(dict)
+    for i,memory in sd['state'].items():
+        for k,v in memory.items(): state[params[i]][k] = _copy_for(params[i], v, f'{k} of parameter {i}')
+    for group,new in zip(self.param_groups, sd['param_groups']):
+        group.update({k: v for k,v in new.items() if k!='params'})
+    self.state = state

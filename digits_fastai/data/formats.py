@@ -34,6 +34,7 @@ def _no_idx(path, magic):
     return (f'{path} is not an IDX file: {guess}it begins with {begins}, not with 00 00, a type ({types}) and '
             '1 to 32 dimensions')
 
+# %% ../../nbs/data/00_formats.ipynb #idx-header
 def _read_header(f, path):
     "Type and shape that an open IDX file promises."
     magic = f.read(4)
@@ -43,6 +44,7 @@ def _read_header(f, path):
     if len(sizes)<4*magic[3]: raise ValueError(f'{path} is truncated: it ends within its header of {magic[3]} sizes')
     return np.dtype('>'+_types[magic[2]]),struct.unpack(f'>{magic[3]}I', sizes)
 
+# %% ../../nbs/data/00_formats.ipynb #idx-read
 def read_idx(
     path:Path, # an IDX file, gzipped or not, whatever its name
 )->np.ndarray: # what it holds, of its own type and shape, in this machine's byte order; yours to change
@@ -100,6 +102,7 @@ def _idx_file(path, name):
         for ending in ('','.gz'):
             if (path/(stem+ending)).is_file(): return path/(stem+ending)
 
+# %% ../../nbs/data/00_formats.ipynb #idx-folders
 def _digits_of(path):
     "The pictures of `load_folder`, and the digits that their folders are named after."
     x,y,names = load_folder(path)
@@ -121,6 +124,7 @@ def _from_folders(path):
     if twice.size: raise ValueError(f'{path} has two pictures numbered {twice[0]}')
     return x[order],y[order]
 
+# %% ../../nbs/data/00_formats.ipynb #idx-mnist
 def mnist_arrays(
     path:Path, # folder with the four IDX files, or with `training` and `testing`, a folder of PNG files a digit in each
 )->tuple[np.ndarray,...]: # train x [N,28,28] and y [N], test x and y: all uint8, in the original order
@@ -189,6 +193,7 @@ def _digit_of_line(line, n, where):
             raise ValueError(f'{where}, column {column}: {said!r} is not a whole number from 0 to 255')
     return numbers
 
+# %% ../../nbs/data/00_formats.ipynb #csv-lines
 def _read_lines(path, n):
     "Rows of numbers, one line at a time; ValueError names the first line that isn't as it should be."
     rows = []
@@ -198,6 +203,7 @@ def _read_lines(path, n):
     if not rows: raise ValueError(f'{path} is empty')
     return np.array(rows, np.uint8)
 
+# %% ../../nbs/data/00_formats.ipynb #csv-read
 def read_csv(
     path:Path, # text: one line a picture, its label and then its pixels, whole numbers from 0 to 255; no header
     shape:tuple[int,int]=(28,28), # height and width of a picture

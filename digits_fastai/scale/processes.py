@@ -13,6 +13,7 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from fastcore.basics import patch
 from torch import Tensor,nn
 
 from ..nets.convolutions import BatchNorm
@@ -20,6 +21,17 @@ from ..dataloaders import DataLoader
 from ..events import Callback,ProgressCallback
 from ..training.randomness import random_states,set_random_states,set_seed
 from ..training.tracking import CSVLogger,WandbCallback
+
+# %% ../../nbs/scale/00_processes.ipynb #no-rows
+def _no_rows(b):
+    from accelerate.utils import recursively_apply
+    return recursively_apply(lambda t: t[:0], b)
+
+def _from_all(n):
+    "A number of each rank's."
+    from accelerate import PartialState
+    from accelerate.utils import gather
+    return gather(torch.tensor([n], device=PartialState().device)).tolist()
 
 # %% ../../nbs/scale/00_processes.ipynb #6ec59b41
 class Shares:
@@ -75,16 +87,6 @@ class Shares:
                 b = _no_rows(last)
             last = b
             yield b
-
-def _no_rows(b):
-    from accelerate.utils import recursively_apply
-    return recursively_apply(lambda t: t[:0], b)
-
-def _from_all(n):
-    "A number of each rank's."
-    from accelerate import PartialState
-    from accelerate.utils import gather
-    return gather(torch.tensor([n], device=PartialState().device)).tolist()
 
 # %% ../../nbs/scale/00_processes.ipynb #addada0e
 class _AllSum(torch.autograd.Function):
@@ -165,59 +167,6 @@ class Distributed(Callback):
             raise RuntimeError('the ranks have lost each other, or never found each other: start all of them again')
         if self.run: self._prepare()
 
-    def _prepare(self):
-        from accelerate.utils import broadcast
-        engine = self._engine()
-        exits,model = self.on_exit,self.model
-        exits.push(self._ended)
-        model.to(engine.device)
-        for t in model.state_dict().values(): t.copy_(broadcast(t.contiguous()))
-        if self.rank: self._be_quiet(exits)
-        if self.sync_bn: self._sync(model, exits)
-        if not self.fitting: return
-        self._wrap(model, engine, exits)
-        if not hasattr(self.learn, 'save'): return
-        self.learn.save = self._once(self.learn.save)
-        exits.callback(lambda: vars(self.learn).pop('save', None))
-
-    def _be_quiet(self, exits):
-        nowhere = exits.enter_context(open(os.devnull, 'w'))
-        exits.enter_context(redirect_stdout(nowhere))
-        for cb in self.cbs:
-            if isinstance(cb, (ProgressCallback,CSVLogger,WandbCallback)): cb.run = False
-
-    def _sync(self, model, exits):
-        norms = BatchNorm,nn.BatchNorm1d,nn.BatchNorm2d,nn.BatchNorm3d # nn.SyncBatchNorm does it itself
-        for m in model.modules():
-            if not isinstance(m, norms): continue
-            def forward(x, m=m, usual=m.forward):
-                return sync_norm(m, x) if m.training or m.running_mean is None else usual(x)
-            m.forward = forward
-            exits.callback(delattr, m, 'forward')
-
-    def _wrap(self, model, engine, exits):
-        usual = model.forward
-        body = nn.Module() # the same parameters without the model's hooks, so that those run once
-        for k in ('_parameters','_buffers','_modules'): setattr(body, k, getattr(model, k))
-        body.forward = usual
-        exits.enter_context(warnings.catch_warnings())
-        warnings.filterwarnings('ignore', '.*broadcast_buffers', FutureWarning) # its new name is too new
-        warnings.filterwarnings('ignore', 'Grad strides do not match', UserWarning) # pictures lie channels last
-        ddp = engine.prepare_model(body)
-        def forward(*args, **kwargs):
-            steps = self.learn.training and torch.is_grad_enabled() # those that all ranks take
-            return ddp(*args, **kwargs) if steps else usual(*args, **kwargs)
-        model.forward = forward
-        exits.callback(lambda: delattr(model, 'forward'))
-
-    def _once(self, save):
-        from accelerate.utils import broadcast_object_list
-        def once(*args, **kwargs):
-            file = [None if self.rank else save(*args, **kwargs)]
-            if not self.interrupted: broadcast_object_list(file) # the others wait until it is written
-            return file[0]
-        return once
-
     def before_train(self): self._share()
     def before_validate(self): self._share()
     def _share(self):
@@ -233,37 +182,103 @@ class Distributed(Callback):
         for k in ('pred','yb') if self.fitting else ('pred','yb','xb'):
             setattr(self.learn, k, recursively_apply(self._whole, getattr(self.learn, k)))
 
-    def _whole(self, t):
-        from accelerate.utils import gather
-        sizes = self.dl.sizes
-        padded = t.new_zeros(max(sizes), *t.shape[1:]) # what is gathered must have one shape
-        padded[:len(t)] = t.detach()
-        parts = [o[:n] for n,o in zip(sizes, gather(padded).split(len(padded)))]
-        parts[self.rank] = t # with its gradient
-        return torch.cat(parts)
-
     def before_backward(self): self.learn.loss_grad = self.loss_grad*self.world # DDP will take the mean over ranks
 
-    def _ended(self, kind, e, trace):
-        "Tell the other ranks what has happened to this one; or say what has happened to another."
-        if e is None or self.world==1: return
-        rank,world = self.rank,self.world
-        store = dist.distributed_c10d._get_default_store()
-        why = 'digits_fastai: why'
-        ended = [f'digits_fastai: rank {r} ended' for r in range(world)]
-        lost = isinstance(e, dist.DistError) or isinstance(e, RuntimeError) and 'gloo' in str(e)
-        said = b''
-        with suppress(RuntimeError): # the notes themselves are gone, if the process that kept them was killed
-            if not lost: store.set(why, f'rank {rank} failed with {kind.__name__}: {e}')
-            elif store.check([why]): said = store.get(why)
-            store.set(ended[rank], '')
-        dist.destroy_process_group() # whoever waits for this rank is told at once
-        with suppress(RuntimeError): store.wait(ended, timedelta(seconds=2)) # until they have read what it was
-        if not lost: return
-        cause = said.decode() or 'another rank fell silent (killed, out of memory, stuck?)'
-        error = KeyboardInterrupt if 'with KeyboardInterrupt' in cause else RuntimeError
-        raise error(f'rank {rank} ends, too, since {cause}. What a Checkpoint has written is whole: start all ranks '
-                    'again, learn.load(file), and fit with start_epoch=learn.done_epochs') from e
+# %% ../../nbs/scale/00_processes.ipynb #d-prepare
+@patch
+def _prepare(self:Distributed):
+    from accelerate.utils import broadcast
+    engine = self._engine()
+    exits,model = self.on_exit,self.model
+    exits.push(self._ended)
+    model.to(engine.device)
+    for t in model.state_dict().values(): t.copy_(broadcast(t.contiguous()))
+    if self.rank: self._be_quiet(exits)
+    if self.sync_bn: self._sync(model, exits)
+    if not self.fitting: return
+    self._wrap(model, engine, exits)
+    if not hasattr(self.learn, 'save'): return
+    self.learn.save = self._once(self.learn.save)
+    exits.callback(lambda: vars(self.learn).pop('save', None))
+
+@patch
+def _be_quiet(self:Distributed, exits):
+    nowhere = exits.enter_context(open(os.devnull, 'w'))
+    exits.enter_context(redirect_stdout(nowhere))
+    for cb in self.cbs:
+        if isinstance(cb, (ProgressCallback,CSVLogger,WandbCallback)): cb.run = False
+
+# %% ../../nbs/scale/00_processes.ipynb #d-sync
+@patch
+def _sync(self:Distributed, model, exits):
+    norms = BatchNorm,nn.BatchNorm1d,nn.BatchNorm2d,nn.BatchNorm3d # nn.SyncBatchNorm does it itself
+    for m in model.modules():
+        if not isinstance(m, norms): continue
+        def forward(x, m=m, usual=m.forward):
+            return sync_norm(m, x) if m.training or m.running_mean is None else usual(x)
+        m.forward = forward
+        exits.callback(delattr, m, 'forward')
+
+# %% ../../nbs/scale/00_processes.ipynb #d-wrap
+@patch
+def _wrap(self:Distributed, model, engine, exits):
+    usual = model.forward
+    body = nn.Module() # the same parameters without the model's hooks, so that those run once
+    for k in ('_parameters','_buffers','_modules'): setattr(body, k, getattr(model, k))
+    body.forward = usual
+    exits.enter_context(warnings.catch_warnings())
+    warnings.filterwarnings('ignore', '.*broadcast_buffers', FutureWarning) # its new name is too new
+    warnings.filterwarnings('ignore', 'Grad strides do not match', UserWarning) # pictures lie channels last
+    ddp = engine.prepare_model(body)
+    def forward(*args, **kwargs):
+        steps = self.learn.training and torch.is_grad_enabled() # those that all ranks take
+        return ddp(*args, **kwargs) if steps else usual(*args, **kwargs)
+    model.forward = forward
+    exits.callback(lambda: delattr(model, 'forward'))
+
+# %% ../../nbs/scale/00_processes.ipynb #d-once
+@patch
+def _once(self:Distributed, save):
+    from accelerate.utils import broadcast_object_list
+    def once(*args, **kwargs):
+        file = [None if self.rank else save(*args, **kwargs)]
+        if not self.interrupted: broadcast_object_list(file) # the others wait until it is written
+        return file[0]
+    return once
+
+# %% ../../nbs/scale/00_processes.ipynb #d-whole
+@patch
+def _whole(self:Distributed, t):
+    from accelerate.utils import gather
+    sizes = self.dl.sizes
+    padded = t.new_zeros(max(sizes), *t.shape[1:]) # what is gathered must have one shape
+    padded[:len(t)] = t.detach()
+    parts = [o[:n] for n,o in zip(sizes, gather(padded).split(len(padded)))]
+    parts[self.rank] = t # with its gradient
+    return torch.cat(parts)
+
+# %% ../../nbs/scale/00_processes.ipynb #d-ended
+@patch
+def _ended(self:Distributed, kind, e, trace):
+    "Tell the other ranks what has happened to this one; or say what has happened to another."
+    if e is None or self.world==1: return
+    rank,world = self.rank,self.world
+    store = dist.distributed_c10d._get_default_store()
+    why = 'digits_fastai: why'
+    ended = [f'digits_fastai: rank {r} ended' for r in range(world)]
+    lost = isinstance(e, dist.DistError) or isinstance(e, RuntimeError) and 'gloo' in str(e)
+    said = b''
+    with suppress(RuntimeError): # the notes themselves are gone, if the process that kept them was killed
+        if not lost: store.set(why, f'rank {rank} failed with {kind.__name__}: {e}')
+        elif store.check([why]): said = store.get(why)
+        store.set(ended[rank], '')
+    dist.destroy_process_group() # whoever waits for this rank is told at once
+    with suppress(RuntimeError): store.wait(ended, timedelta(seconds=2)) # until they have read what it was
+    if not lost: return
+    cause = said.decode() or 'another rank fell silent (killed, out of memory, stuck?)'
+    error = KeyboardInterrupt if 'with KeyboardInterrupt' in cause else RuntimeError
+    raise error(f'rank {rank} ends, too, since {cause}. What a Checkpoint has written is whole: start all ranks '
+                'again, learn.load(file), and fit with start_epoch=learn.done_epochs') from e
 
 # %% ../../nbs/scale/00_processes.ipynb #d6b15570
 def is_main()->bool: # also where there is but one process
