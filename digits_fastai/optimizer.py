@@ -170,16 +170,19 @@ def groups_for(
     return [{'params': g} for g in groups] if isinstance(f, type) and issubclass(f, torch.optim.Optimizer) else groups
 
 # %% ../nbs/04_optimizer.ipynb #get-hyper
+def _read_hyper(group, name):
+    if name in group: return group[name]
+    if name=='mom' and 'betas' in group: return group['betas'][0]
+    if name=='mom': return group.get('momentum') or None # PyTorch's 0 means that there is none
+    return group.get('weight_decay') if name=='wd' else None
+
 def get_hyper(
     opt, # an optimizer: ours, PyTorch's, fastai's, or one with an attribute `lr`
     name:str='lr', # 'lr', 'mom', 'wd' or another of its hyperparameters
 )->list: # its value in each group, floats; None in a group that has none
     "Read a hyperparameter, whoever wrote the optimizer."
     if not hasattr(opt, 'param_groups'): return [getattr(opt, name, None)]
-    def read(g):
-        if name!='mom' or 'mom' in g: return g.get({'wd': 'weight_decay'}.get(name, name) if name not in g else name)
-        return g['betas'][0] if 'betas' in g else g.get('momentum') or None
-    return [read(g) for g in opt.param_groups]
+    return [_read_hyper(g, name) for g in opt.param_groups]
 
 # %% ../nbs/04_optimizer.ipynb #set-hyper
 def set_hyper(

@@ -64,6 +64,24 @@ def test_what_a_text_refers_to_is_there(name):
     assert [o for text in cells(file, 'markdown') for o in lost(text, file.parent)]==[]
     assert [o for text in cells(file, 'code') for o in lost(text, file.parent, prose=False)]==[]
 
+def misquoted(text, file):
+    "Titles and sections that a text gives in quotes, of its own file or of a chapter that it links to, and that aren't there."
+    for name in re.findall(r'(?<!book\'s )\bsection "([^"]+)"', text):
+        if not any(plain(o).startswith(plain(slug(name))) for o in headings(file)): yield name
+    for path,quotes in re.findall(r'\]\(([^)\s#]+\.ipynb)\)\)?((?:, (?:up to )?"[^"]+"| up to "[^"]+")+)', text):
+        there = {plain(o) for o in headings((file.parent/path).resolve())}
+        yield from (o for o in re.findall('"([^"]+?),?"', quotes) if plain(slug(o)) not in there)
+
+@pytest.mark.parametrize('name', texts)
+def test_what_a_text_quotes_is_there(name):
+    file = texts[name]
+    assert [o for text in cells(file, 'markdown') for o in misquoted(text, file)]==[]
+
+def test_a_wrong_quotation_is_reported():
+    file = root/'nbs'/'04_optimizer.ipynb'
+    text = 'the section "Break it", the section "Mend it", the book\'s section "Pixels", ([05](05_losses.ipynb), "Nowhere", "Break it")'
+    assert list(misquoted(text, file))==['Mend it','Nowhere']
+
 @pytest.mark.parametrize('script', scripts, ids=lambda o: o.relative_to(root).as_posix())
 def test_what_a_script_refers_to_is_there(script):
     assert list(lost(script.read_text(encoding='utf-8'), script.parent, prose=False))==[]
