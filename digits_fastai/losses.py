@@ -53,7 +53,10 @@ def loss_function(
                 raise ValueError(f"reduction={how!r} was given: it is 'mean', 'sum' or 'none'")
             each = each if each.ndim<2 else each.flatten(1).mean(1) # one number an item
             return each.sum() if how=='sum' else each
-        vars(loss).update(dict(activation=activation, decodes=decodes) if activation else {}, reduction='mean')
+        loss.reduction = 'mean'
+        if activation:
+            loss.activation = activation
+            loss.decodes = decodes
         return loss
     return decorate
 
@@ -121,8 +124,9 @@ def accuracy(
 def _look_at_labels(preds, targets, name):
     p,t = list(preds.shape),list(targets.shape)
     if preds.ndim!=2 or t!=p[:1]:
+        fix = '. Fix: labels.squeeze(1)' if t==[*p[:1],1] else ''
         raise ValueError(f'{name} was given outputs of shape {p} and labels of shape {t}: it takes one column a class, '
-                         f'[B,C], and one label a row, [B]' + ('. Fix: labels.squeeze(1)' if t==[*p[:1],1] else ''))
+                         f'[B,C], and one label a row, [B]{fix}')
     if targets.is_floating_point() or targets.dtype==torch.bool:
         raise ValueError(f'{name} was given labels of {targets.dtype}: it takes whole numbers from 0 on, labels.long()')
     low,high = map(int, targets.aminmax()) if len(targets) else (0,0)

@@ -17,6 +17,7 @@ def _n_items(yb):
 
 def _mean(loss): return loss.mean() if loss.ndim else loss # to average one number is slow, and there is one a batch
 
+# %% ../nbs/06_metrics.ipynb #avg-metric
 class AvgMetric:
     "Average of `func` over all items: each batch counts by its size. Source: `fastai.learner.AvgMetric`."
     def __init__(self,
