@@ -21,7 +21,8 @@ def _as_list(params, name):
         raise ValueError(f'{name} was given no parameters. A generator that has been walked through is empty: '
                          'call model.parameters() anew')
     groups = isinstance(params[0], (list,tuple))
-    for p in (p for g in params for p in g) if groups else params:
+    flat = [p for g in params for p in g] if groups else params
+    for p in flat:
         if not isinstance(p, Tensor): raise TypeError(f'{name} takes tensors, and was given a {type(p).__name__}')
         if not p.is_leaf:
             raise ValueError(f'{name} was given a tensor of shape {list(p.shape)} that was computed from others: '
@@ -264,8 +265,10 @@ def note_norms_and_biases(
     if not (isinstance(opt, Optimizer) or hasattr(opt, 'hypers')): return
     norms = [p for m in model.modules() if is_norm(m) for p in m.parameters()]
     biases = [m.bias for m in model.modules() if isinstance(getattr(m, 'bias', None), nn.Parameter)]
-    for p in [] if wd_bn_bias else [*norms, *biases]: opt.state[p]['do_wd'] = False
-    for p in norms if train_bn else []: opt.state[p]['force_train'] = True
+    if not wd_bn_bias:
+        for p in [*norms, *biases]: opt.state[p]['do_wd'] = False
+    if train_bn:
+        for p in norms: opt.state[p]['force_train'] = True
 
 # %% ../nbs/04_optimizer.ipynb #d68dbfe3
 def as_fastai(

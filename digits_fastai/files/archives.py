@@ -37,7 +37,9 @@ def _check_member(m):
 # %% ../../nbs/files/01_archives.ipynb #bd33d004
 def _check_members(t, max_files, max_bytes):
     "Look at every header of an open tar: how many files there are. ArchiveError names a bad member."
-    files,folders,left,end = set(),set(),max_bytes,0
+    files,folders = set(),set()
+    left = max_bytes
+    end = 0 # of the member before
     for m in t:
         try:
             if m.offset_data-end>2**13: raise ArchiveError('has a header that is far too long')

@@ -179,7 +179,8 @@ class Distributed(Callback):
 
     def after_pred(self):
         from accelerate.utils import recursively_apply
-        for k in ('pred','yb') if self.fitting else ('pred','yb','xb'):
+        names = ('pred','yb') if self.fitting else ('pred','yb','xb')
+        for k in names:
             setattr(self.learn, k, recursively_apply(self._whole, getattr(self.learn, k)))
 
     def before_backward(self): self.learn.loss_grad = self.loss_grad*self.world # DDP will take the mean over ranks
