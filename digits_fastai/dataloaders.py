@@ -122,23 +122,6 @@ class _Fetches:
         if isinstance(ds, TensorDataset): return tuple(_rows(o, idxs) for o in ds.tensors)
         return collate([ds[i] for i in idxs.tolist()])
 
-# %% ../nbs/03_dataloaders.ipynb #fc2e8759
-class _Batches:
-    def __init__(self, get_batch): self.get_batch = get_batch
-    def __getitem__(self, idxs): return self.get_batch(torch.tensor(idxs))
-
-@patch
-def _with_workers(self:_Fetches, get, portions):
-    from torch.utils.data import DataLoader as Workers
-    how = dict(sampler=[o.tolist() for o in portions], batch_size=None, num_workers=self.num_workers)
-    try: yield from Workers(_Batches(get), **how)
-    except Exception as e:
-        if get_start_method()=='fork' or not re.search('exited unexpectedly|pickle', str(e)): raise
-        raise RuntimeError(
-            f'the {self.num_workers} processes that fetch items could not begin. On Windows and macOS each starts '
-            'afresh and knows no class and no function of a notebook, and no lambda: put them in a .py file and '
-            "import them, or take num_workers=0. In a script, work below if __name__=='__main__':") from e
-
 # %% ../nbs/03_dataloaders.ipynb #69018240
 class _Walks(_Fetches):
     "Walks through a dataset in mini-batches."
@@ -207,6 +190,23 @@ class DataLoader(_Walks):
         names = ('bs','shuffle','drop_last','num_workers','generator','device')
         old = {**{k: getattr(self, k) for k in names}, **self._given_steps}
         return type(self)(self.dataset if dataset is None else dataset, **{**old, **kwargs})
+
+# %% ../nbs/03_dataloaders.ipynb #fc2e8759
+class _Batches:
+    def __init__(self, get_batch): self.get_batch = get_batch
+    def __getitem__(self, idxs): return self.get_batch(torch.tensor(idxs))
+
+@patch
+def _with_workers(self:_Fetches, get, portions):
+    from torch.utils.data import DataLoader as Workers
+    how = dict(sampler=[o.tolist() for o in portions], batch_size=None, num_workers=self.num_workers)
+    try: yield from Workers(_Batches(get), **how)
+    except Exception as e:
+        if get_start_method()=='fork' or not re.search('exited unexpectedly|pickle', str(e)): raise
+        raise RuntimeError(
+            f'the {self.num_workers} processes that fetch items could not begin. On Windows and macOS each starts '
+            'afresh and knows no class and no function of a notebook, and no lambda: put them in a .py file and '
+            "import them, or take num_workers=0. In a script, work below if __name__=='__main__':") from e
 
 # %% ../nbs/03_dataloaders.ipynb #dccea161
 def default_device()->torch.device:
