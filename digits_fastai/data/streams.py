@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..files.atomic import new_file
-from ..dataloaders import Dataset
+from ..dataloaders import Dataset,whole_number
 from ..images import image_files,load_images
 
 # %% ../../nbs/data/01_streams.ipynb #8804c5ec
@@ -81,7 +81,7 @@ def shuffle_window(
 ): # yields all items, each once
     "Shuffle as much as `window` items in memory allow. If that is all of them: a random order as `DataLoader` has it."
     items = iter(items)
-    held = list(islice(items, window))
+    held = list(islice(items, whole_number(window, 'window')))
     for item in items:
         i = torch.randint(window, (), generator=generator).item()
         yield held[i]

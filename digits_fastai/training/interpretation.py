@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..events import GatherPredsCallback
 from ..images import show_image
-from ..losses import activation_of
+from ..losses import activation_of,ignored_label
 
 # %% ../../nbs/training/08_interpretation.ipynb #acda74cd
 def _tell_if_weighted(loss_func, preds, targs, losses):
@@ -72,13 +72,6 @@ def probabilities_and_classes(
     return p,p.argmax(1) if not single else (p[:,1]>.5).long()
 
 # %% ../../nbs/training/08_interpretation.ipynb #f12417a2
-def _ignored_class(loss_func):
-    "The label whose items a loss leaves out: its `ignore_index`; None if it has none."
-    while hasattr(loss_func, 'func') and not hasattr(loss_func, 'ignore_index'):
-        if 'ignore_index' in getattr(loss_func, 'keywords', {}): return loss_func.keywords['ignore_index']
-        loss_func = loss_func.func
-    return getattr(loss_func, 'ignore_index', None)
-
 def _share_of_a_class(targs):
     "Labels of targets that give each class a share: the class with more than all the others of its row. ValueError."
     sums = targs.sum(1)
@@ -149,7 +142,7 @@ class ClassificationInterpretation:
         if len(targs)!=len(preds):
             raise ValueError(f'{len(targs)} targets were given for {len(preds)} predictions: one for each, please')
         inputs,losses = torch.cat(items.inputs),torch.cat(items.losses)
-        ignored = _ignored_class(learn.loss_func)
+        ignored = ignored_label(learn.loss_func)
         if ignored is not None and not targs.is_floating_point() and targs.ndim==1:
             counts = targs!=ignored # the loss leaves the others out, and so does all that follows
             inputs,preds,targs,decoded,losses = (o[counts] for o in (inputs,preds,targs,decoded,losses))
