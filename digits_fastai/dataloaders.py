@@ -16,7 +16,7 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 from torch.multiprocessing import get_start_method
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader as TorchDataLoader,RandomSampler,TensorDataset
 
 from .images import load_folder,part_folder,show_images
 
@@ -250,9 +250,12 @@ def device_of(
 
 # %% ../nbs/03_dataloaders.ipynb #d8a6d469
 def in_order(
-    dl, # a loader; one without a method `new` comes back as it is
+    dl, # a loader; one that is not PyTorch's and has no method `new` comes back as it is
 ): # a loader over the same data
     "The same batches unshuffled, with the last one, however small."
+    if isinstance(dl, TorchDataLoader) and type(dl.sampler) is RandomSampler and dl.batch_size:
+        return TorchDataLoader(dl.dataset, dl.batch_size, num_workers=dl.num_workers, collate_fn=dl.collate_fn,
+                               worker_init_fn=dl.worker_init_fn)
     if not hasattr(dl, 'new') or not (getattr(dl, 'shuffle', False) or getattr(dl, 'drop_last', False)): return dl
     return dl.new(shuffle=False, drop_last=False)
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import nn,tensor
-from torch.utils.data import StackDataset,Subset,TensorDataset
+from torch.utils.data import DataLoader as TorchDL,StackDataset,Subset,TensorDataset
 
 from digits_fastai.baseline import class_accuracies
 from digits_fastai.data.formats import read_csv
@@ -26,6 +26,7 @@ from digits_fastai.metrics import AvgMetric
 from digits_fastai.optimizer import Adam,BasicOptim,SGD,set_opt_lr
 from digits_fastai.training.callbacks import GradientAccumulation,GradientClip
 from digits_fastai.training.checkpoints import Checkpoint
+from digits_fastai.training.interpretation import ClassificationInterpretation,probabilities_and_classes
 from digits_fastai.training.lr_find import LRFinder
 from digits_fastai.training.randomness import set_seed
 from digits_fastai.training.schedules import ParamScheduler,SchedLin
@@ -125,6 +126,20 @@ def test_a_metric_takes_no_columns_name(name):
 @pytest.mark.parametrize('label,name', [(1,'b'), (1.,'b'), ([0],'a'), (-1,'-1'), (.9,'0.9'), (2,'2'), ([0.,1.],'[0.0, 1.0]')])
 def test_a_label_of_no_class_is_shown_as_it_is(label, name): assert label_text(label, ['a','b'])==name
 
+def test_top_losses_say_which_items_of_the_set_they_are():
+    ys = some_ignored()
+    learn = learner(ys=ys)
+    losses,numbers = ClassificationInterpretation.from_learner(learn).top_losses(5)
+    with torch.no_grad(): each = F.cross_entropy(learn.model(x), ys, reduction='none')
+    assert torch.allclose(losses, each[numbers]) and torch.allclose(losses, each.topk(5).values)
+
+@pytest.mark.parametrize('k', [-1,5.5,'3',True,math.nan])
+def test_so_many_top_losses_there_cannot_be(k):
+    with pytest.raises(ValueError, match='k='): ClassificationInterpretation.from_learner(learner()).top_losses(k)
+
+def test_a_reader_says_nothing_of_nan():
+    with pytest.raises(ValueError, match='the model predicts nan'): probabilities_and_classes(torch.full((2,3), math.nan), torch.sigmoid)
+
 
 # Data
 
@@ -151,6 +166,13 @@ def test_a_datasets_own_items_are_in_its_batches(ds):
 def test_pytorchs_datasets_give_their_rows(ds):
     xb,yb = DataLoader(ds, 3).one_batch()
     assert torch.equal(xb, x[[3,3,0]]) and torch.equal(yb, y[[3,3,0]])
+
+def test_pytorchs_loader_is_read_in_its_datasets_order():
+    shuffled = TorchDL(TensorDataset(x, y), 16, shuffle=True, drop_last=True)
+    learn = Learner(DataLoaders(shuffled, shuffled), nn.Linear(6,3), nn.CrossEntropyLoss())
+    assert torch.equal(learn.get_preds(0)[1], y)
+    losses,numbers = ClassificationInterpretation.from_learner(learn, 0).top_losses(3)
+    with torch.no_grad(): assert torch.allclose(losses, F.cross_entropy(learn.model(x), y, reduction='none')[numbers])
 
 def test_masked_numbers_are_refused():
     with pytest.raises(ValueError, match='masked'): Dataset(x[:3], np.ma.masked_array([1,2,3], [0,0,1]))

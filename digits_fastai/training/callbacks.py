@@ -278,11 +278,11 @@ class GradientAccumulation(Callback):
     def before_backward(self):
         if self.sums is None: self.sums = self._loss_sums()
         weight = batch_weight(self.loss_func, self.yb[0])
-        self.weight += weight
         if not self.sums: self.learn.loss_grad = self.loss_grad*(weight/self.n_acc)
 
     def before_step(self):
         self.count += len(self.yb[0])
+        self.weight += batch_weight(self.loss_func, self.yb[0])
         if self.count<self.n_acc and self.iter+1<self.n_iter: raise CancelBatchException # no step, and no zero_grad
         for p in self.model.parameters():
             if p.grad is not None and self.weight!=self.n_acc and not self.sums: p.grad.mul_(self.n_acc/self.weight)
