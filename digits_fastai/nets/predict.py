@@ -339,7 +339,8 @@ Trained on {data or Path(learn.dls.path).resolve().name}, {n:,} pictures; export
 {versions}, Python {platform.python_version()}. On the validation set:
 
 {_by_class(learn)}"""
-    folder = learn.export(folder, name, known_models(), args, text)
+    folder = Path(folder) # where the command was given, while a Learner's own `path` is that of its pictures
+    learn.export(folder.absolute(), name, known_models(), args, text)
     x,y = _pictures_of(learn.dls.train)
     valid,_ = _pictures_of(learn.dls.valid)
     if x is not None and valid is not None and len(valid)>=100 and y.bincount().min()>=30:
