@@ -44,10 +44,10 @@ from digits_fastai.grading.check import (
 # %% ../nbs/13_all.ipynb #a11c0de4
 _not_for_the_star = """
     cache_folder path_stats verify download standin_path image_files upright on_paper part_folder
-    by_position BatchSampler device_of in_order whole_number label_text
-    Optimizer norm_layers check_hyper per_group groups_for get_hyper set_hyper opt_lr set_opt_lr is_norm note_norms_and_biases
-    loss_function activation_of loss_setting ignored_label batch_weight
-    HasCallbacks Callbacks TrainingLoop Evaluator batch_events events cancellations ProgressTable blame noting_interrupts
+    by_position BatchSampler device_of in_order
+    Optimizer norm_layers per_group groups_for get_hyper set_hyper opt_lr set_opt_lr is_norm note_norms_and_biases
+    loss_function activation_of
+    HasCallbacks Callbacks LoopState TrainingLoop Evaluator batch_events events cancellations ProgressTable blame noting_interrupts
     Value LinearByHand ReLUByHand SigmoidByHand FlattenByHand NetByHand
     loss_gradient mse_gradient mnist_loss_gradient cross_entropy_gradient
     all_rungs quick_rungs Digits TwoDigits two_digits guess pixel_similarity linear_by_hand linear_learner

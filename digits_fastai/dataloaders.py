@@ -133,9 +133,20 @@ def label_text(
     if isinstance(label, list) and len(label)==1: label = label[0]
     return str(vocab[int(label)] if vocab and label in range(len(vocab)) else label)
 
+# %% ../nbs/03_dataloaders.ipynb #69018241
+class _Fetches:
+    "How a batch is fetched: whole, where the dataset can give many items at once; else item by item."
+    def _get_batch(self, idxs):
+        ds = self.dataset
+        if isinstance(ds, (Tensor,np.ndarray)): return _rows(ds, idxs)
+        if _whole_batches(ds, 'get_batch'): return ds.get_batch(idxs)
+        if _whole_batches(ds, '__getitems__'): return collate(ds.__getitems__(idxs.tolist())) # as PyTorch has it
+        if type(ds) is TensorDataset: return tuple(_rows(o, idxs) for o in ds.tensors)
+        return collate([ds[i] for i in idxs.tolist()])
+
 # %% ../nbs/03_dataloaders.ipynb #69018240
-class DataLoader:
-    "Walks through a dataset in mini-batches. Source: 'SGD and Mini-Batches'; PyTorch's and fastai's `DataLoader`."
+class _Walks(_Fetches):
+    "Walks through a dataset in mini-batches."
     def __init__(self,
         dataset=None, # anything with `len` and `[i]`: `Dataset`, `list(zip(x,y))`, `range(15)`, an `L`, a tensor
         bs:int=64, # items a batch
@@ -175,25 +186,9 @@ class DataLoader:
         if self.device is None: return iter(batches)
         return (to_device(b, self.device) for b in batches)
 
-    def _get_batch(self, idxs):
-        ds = self.dataset
-        if isinstance(ds, (Tensor,np.ndarray)): return _rows(ds, idxs)
-        if _whole_batches(ds, 'get_batch'): return ds.get_batch(idxs)
-        if _whole_batches(ds, '__getitems__'): return collate(ds.__getitems__(idxs.tolist())) # as PyTorch has it
-        if type(ds) is TensorDataset: return tuple(_rows(o, idxs) for o in ds.tensors)
-        return collate([ds[i] for i in idxs.tolist()])
-
-    def _with_workers(self, get, portions):
-        from torch.utils.data import DataLoader as Workers
-        how = dict(sampler=[o.tolist() for o in portions], batch_size=None, num_workers=self.num_workers)
-        try: yield from Workers(_Batches(get), **how)
-        except Exception as e:
-            if get_start_method()=='fork' or not re.search('exited unexpectedly|pickle', str(e)): raise
-            raise RuntimeError(
-                f'the {self.num_workers} processes that fetch items could not begin. On Windows and macOS each starts '
-                'afresh and knows no class and no function of a notebook, and no lambda: put them in a .py file and '
-                "import them, or take num_workers=0. In a script, work below if __name__=='__main__':") from e
-
+# %% ../nbs/03_dataloaders.ipynb #69018242
+class DataLoader(_Walks):
+    "Walks through a dataset in mini-batches. Source: 'SGD and Mini-Batches'; PyTorch's and fastai's `DataLoader`."
     def one_batch(self): # a batch, as iterating gives it
         "The first batch of a new walk. ValueError if there is none."
         if self.n is not None and len(self)==0:
@@ -222,6 +217,18 @@ class DataLoader:
 class _Batches:
     def __init__(self, get_batch): self.get_batch = get_batch
     def __getitem__(self, idxs): return self.get_batch(torch.tensor(idxs))
+
+@patch
+def _with_workers(self:_Fetches, get, portions):
+    from torch.utils.data import DataLoader as Workers
+    how = dict(sampler=[o.tolist() for o in portions], batch_size=None, num_workers=self.num_workers)
+    try: yield from Workers(_Batches(get), **how)
+    except Exception as e:
+        if get_start_method()=='fork' or not re.search('exited unexpectedly|pickle', str(e)): raise
+        raise RuntimeError(
+            f'the {self.num_workers} processes that fetch items could not begin. On Windows and macOS each starts '
+            'afresh and knows no class and no function of a notebook, and no lambda: put them in a .py file and '
+            "import them, or take num_workers=0. In a script, work below if __name__=='__main__':") from e
 
 # %% ../nbs/03_dataloaders.ipynb #dccea161
 def default_device()->torch.device:
@@ -272,8 +279,8 @@ def random_split(
     return torch.randperm(n, generator=g).tensor_split([cut])[::-1]
 
 # %% ../nbs/03_dataloaders.ipynb #c0ed1c7d
-class DataLoaders:
-    "A loader to train with and one to validate with. Source: `fastai.DataLoaders`."
+class _Pair:
+    "A loader to train with and one to validate with."
     def __init__(self,
         train, # loader of the training set: ours, fastai's, PyTorch's, or anything that can be iterated again and again
         valid, # loader of the validation set
@@ -313,6 +320,9 @@ class DataLoaders:
         names = [label_text(o, self.vocab) for o in yb[:max_n].tolist()]
         return show_images(xb[:max_n], titles=names, **kwargs)
 
+# %% ../nbs/03_dataloaders.ipynb #c0ed1c7c
+class DataLoaders(_Pair):
+    "A loader to train with and one to validate with. Source: `fastai.DataLoaders`."
     @classmethod
     def from_tensors(cls,
         train:tuple, # inputs [N,...] and labels [N,...] to train with
