@@ -121,8 +121,11 @@ from digits_fastai.dataloaders import DataLoaders as DataLoaders
 from digits_fastai.dataloaders import Dataset as Dataset
 from digits_fastai.dataloaders import collate as collate
 from digits_fastai.dataloaders import default_device as default_device
+from digits_fastai.dataloaders import label_text as label_text
 from digits_fastai.dataloaders import random_split as random_split
 from digits_fastai.dataloaders import to_device as to_device
+from digits_fastai.dataloaders import whole_number as whole_number
+from digits_fastai.download import DownloadError as DownloadError
 from digits_fastai.download import URLs as URLs
 from digits_fastai.download import digits_path as digits_path
 from digits_fastai.download import is_standin as is_standin
@@ -142,7 +145,6 @@ from digits_fastai.events import Recorder as Recorder
 from digits_fastai.events import TrainEvalCallback as TrainEvalCallback
 from digits_fastai.files.archives import ArchiveError as ArchiveError
 from digits_fastai.files.archives import unpack as unpack
-from digits_fastai.files.connections import DownloadError as DownloadError
 from digits_fastai.grading.assess_answers import check_conv as check_conv
 from digits_fastai.grading.assess_answers import check_untar as check_untar
 from digits_fastai.grading.assess_learners import check_learner as check_learner
@@ -167,8 +169,11 @@ from digits_fastai.learner import FunctionModel as FunctionModel
 from digits_fastai.learner import Learner as Learner
 from digits_fastai.losses import accuracy as accuracy
 from digits_fastai.losses import batch_accuracy as batch_accuracy
+from digits_fastai.losses import batch_weight as batch_weight
 from digits_fastai.losses import cross_entropy as cross_entropy
+from digits_fastai.losses import ignored_label as ignored_label
 from digits_fastai.losses import log_softmax as log_softmax
+from digits_fastai.losses import loss_setting as loss_setting
 from digits_fastai.losses import mnist_loss as mnist_loss
 from digits_fastai.losses import mse as mse
 from digits_fastai.losses import sigmoid as sigmoid
@@ -189,6 +194,7 @@ from digits_fastai.optimizer import Adam as Adam
 from digits_fastai.optimizer import BasicOptim as BasicOptim
 from digits_fastai.optimizer import SGD as SGD
 from digits_fastai.optimizer import as_fastai as as_fastai
+from digits_fastai.optimizer import check_hyper as check_hyper
 from digits_fastai.training.callbacks import GradientAccumulation as GradientAccumulation
 from digits_fastai.training.callbacks import GradientClip as GradientClip
 from digits_fastai.training.callbacks import MixedPrecision as MixedPrecision

@@ -94,4 +94,6 @@ def class_accuracies(
     n:int, # number of classes C
 )->Tensor: # how much of each class was read rightly, float in [0,1], [C]; NaN where there is no picture
     "Accuracy class by class; its mean counts all classes alike. Source: 'Computing Metrics Using Broadcasting'."
+    if pred.shape!=targ.shape or pred.ndim!=1:
+        raise ValueError(f'{list(pred.shape)} and {list(targ.shape)} were given: one class a picture, [N], for both')
     return torch.stack([(pred==targ)[targ==c].float().mean() for c in range(n)])

@@ -82,11 +82,18 @@ def _must_be_turned(im):
     try: return im.getexif().get(_orientation, 1)!=1
     except Exception: return False # damaged notes make Pillow raise nearly anything
 
+def _decode(im):
+    "From the file, and not from a map of it, in which Pillow takes the width of a plain TIFF on its side for its height."
+    name,im.filename = getattr(im, 'filename', ''),''
+    try: im.load()
+    finally: im.filename = name
+
 def upright(
     im:Image.Image, # a picture, decoded or not
 )->Image.Image: # the same one if it is upright already
     "A picture turned as its EXIF notes say. Source: `PIL.ImageOps.exif_transpose`."
     if not _must_be_turned(im): return im
+    _decode(im)
     turned = ImageOps.exif_transpose(im)
     turned.format = im.format # which Pillow forgets
     return turned
@@ -99,7 +106,7 @@ def open_picture(
     "A picture, turned as EXIF says. Raises what Pillow raises. Source: `PIL.ImageOps.exif_transpose`."
     with Image.open(file, formats=formats) as im:
         if look is not None: look(im)
-        im.load()
+        _decode(im)
         return upright(im)
 
 
@@ -133,7 +140,7 @@ def _grey(im, convert):
     return np.asarray(on_paper(im).convert('L'))
 
 # %% ../nbs/01_images.ipynb #a1047724
-_flags = os.O_RDONLY | getattr(os, 'O_BINARY', 0)
+_flags = os.O_RDONLY | getattr(os, 'O_BINARY', 0) | getattr(os, 'O_NONBLOCK', 0) # a pipe is empty, and keeps nobody waiting
 
 def _read(file):
     fd = os.open(file, _flags) # open() takes twice the time, which counts when files are small and many
@@ -205,11 +212,11 @@ def _key(path, entries, convert):
     except OSError: return None,0
     start = len(str(path/'x'))-1
     names = '\0'.join(o.path[start:] for o in entries)
-    numbers = np.array([(s.st_size, s.st_mtime_ns, s.st_ctime_ns) for s in stats], np.int64)
-    made_by = f'digits_fastai 4 {PIL.__version__} {convert}' # the same files may be decoded otherwise by others
+    numbers = np.array([(s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino&(2**63-1)) for s in stats], np.int64)
+    made_by = f'digits_fastai 5 {PIL.__version__} {convert}' # the same files may be decoded otherwise by others
     key = hashlib.blake2b(os.fsencode(f'{made_by}\0{names}'), digest_size=32)
     key.update(numbers.tobytes())
-    return key.hexdigest(),numbers[:,1:].max()/1e9
+    return key.hexdigest(),numbers[:,1:3].max()/1e9
 
 # %% ../nbs/01_images.ipynb #cache-sums
 def _sums(pixels):
@@ -322,6 +329,8 @@ def part_folder(
     raise FileNotFoundError(f'{path} has no folder {" or ".join(tried)}: name it with train= or valid=')
 
 # %% ../nbs/01_images.ipynb #f2220173
+def _grey_or_colour(im): return im if im.mode in ('L','RGB') else im.convert('L' if im.mode=='1' else 'RGB')
+
 def show_image(
     im, # image: tensor or array, uint8 or float, [H,W], [1,H,W], [3,H,W] or [H,W,3]; or a PIL image
     ax=None, # matplotlib axes to draw on; new ones if None
@@ -332,6 +341,7 @@ def show_image(
 ): # the axes
     "Draw one image. ValueError if it has no such shape. Source: `fastai.show_image`."
     import matplotlib.pyplot as plt
+    if isinstance(im, Image.Image): im = _grey_or_colour(on_paper(upright(im)))
     a = im.detach().cpu().numpy() if isinstance(im, Tensor) else np.asarray(im)
     if a.ndim==3 and a.shape[0] in (1,3): a = a.transpose(1,2,0)
     if a.ndim==3 and a.shape[2]==1: a = a[...,0]

@@ -6,10 +6,9 @@
 __all__ = ['FunctionModel', 'HasCallbacks', 'Callbacks', 'LoopState', 'TrainingLoop', 'Evaluator', 'Learner']
 
 # %% ../nbs/08_learner.ipynb #b183c624
-import inspect,math
+import inspect,io
 from contextlib import ExitStack,contextmanager
 from functools import partial
-from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING,Any
 from warnings import warn
@@ -20,14 +19,14 @@ from fastcore.basics import patch
 from fastcore.foundation import L
 from torch import Tensor,nn
 
-from .dataloaders import default_device,device_of,in_order,to_device
+from .dataloaders import default_device,device_of,in_order,to_device,whole_number
 from .events import (CancelBackwardException,CancelBatchException,CancelEpochException,
     CancelFitException,CancelStepException,CancelTrainException,CancelValidException,GatherPredsCallback,
     ProgressCallback,ProgressTable,Recorder,TrainEvalCallback,batch_events,blame,events,noting_interrupts)
-from .images import load_images,on_paper,upright
-from .losses import activation_of
+from .images import load_images,on_paper,open_picture,upright
+from .losses import activation_of,ignored_label,loss_setting
 from .metrics import AvgMetric
-from .optimizer import Adam,get_hyper,groups_for,note_norms_and_biases,set_hyper
+from .optimizer import Adam,check_hyper,get_hyper,groups_for,note_norms_and_biases,set_hyper
 
 # %% ../nbs/08_learner.ipynb #34f80695
 class FunctionModel(nn.Module):
@@ -104,9 +103,12 @@ class Callbacks(HasCallbacks):
         cbs, # callback or callbacks; of a class, an instance is made
     )->'Callbacks': # itself
         "Add callbacks. Each becomes an attribute under its `name`. ValueError if it would hide one, or is another's."
-        for cb in L(cbs):
-            if isinstance(cb, type): cb = cb()
+        cbs = L(cb() if isinstance(cb, type) else cb for cb in L(cbs))
+        for i,cb in enumerate(cbs): # all are looked at before one is added
             self._may_be_added(cb)
+            if any(cb is o for o in [*self.cbs, *cbs[:i]]):
+                raise ValueError(f'this {type(cb).__name__} was given twice, and would hear of everything twice')
+        for cb in cbs:
             cb.learn = self
             setattr(self, cb.name, cb)
             self.cbs.append(cb)
@@ -151,7 +153,7 @@ class LoopState(Callbacks):
     dl,n_iter,iter,device = None,0,0,None # the loader that is walked through, and how far
     xb,yb = (),() # inputs and targets of a batch
     pred = loss = loss_grad = None # what the model and the loss made of them
-    _made_for = None,[] # an optimizer, and the parameters that it was made for
+    _made_for = None,None,[] # an optimizer, what made it, and the parameters that were there then
     train_iter,pct_train = 0,0. # how many batches, and which share of all, this fit has trained
 
 # %% ../nbs/08_learner.ipynb #7f4cbd36
@@ -203,7 +205,7 @@ class TrainingLoop(LoopState):
         start_epoch:int=0, # the first epochs that are done already
     ):
         "Train and validate. The optimizer, with what it remembers, lives on from one fit to the next."
-        self._check_fit(n_epoch, lr, wd)
+        self._check_fit(n_epoch, lr, wd, start_epoch)
         with self.added_cbs(cbs), ExitStack() as self.on_exit, noting_interrupts(self):
             self._prepare_opt(lr, wd, reset_opt)
             self.n_epoch,self.start_epoch,self.fitting = n_epoch,start_epoch,True
@@ -272,8 +274,9 @@ def _as_metric(m):
 def _set_metrics(self, metrics):
     self._metrics = L(_as_metric(m) for m in L(metrics))
     names = [m.name for m in self._metrics]
+    names = [*names,'epoch','train_loss','valid_loss','time'] # the columns that are there already
     if len(set(names))<len(names):
-        raise ValueError(f'metrics {names} were given: two have one name. Give one of them another __name__')
+        raise ValueError(f'{", ".join(names)} would be columns: two have one name. Give a metric another __name__')
 
 TrainingLoop.metrics = property(lambda self: self._metrics, _set_metrics)
 
@@ -286,15 +289,30 @@ def create_opt(self:TrainingLoop):
         raise ValueError('the model has no parameter that requires a gradient, so nothing in it can be trained: '
                          'is all of it frozen? p.requires_grad_() thaws a parameter, learn.unfreeze() the model')
     if isinstance(self.opt_func, partial): self.lr = self.opt_func.keywords.get('lr', self.lr) # as fastai does
-    groups = [list(g) for g in self.splitter(self.model)] if self.splitter else [trainable]
+    groups = self._split_params(trainable) if self.splitter else [trainable]
     self.opt = self.opt_func(groups_for(self.opt_func, groups) if self.splitter else trainable, lr=self.lr)
     note_norms_and_biases(self.opt, self.model, self.wd_bn_bias, self.train_bn)
-    self._made_for = self.opt,[p for g in groups for p in g]
+    self._made_for = self.opt,(self.opt_func,self.splitter),[*trainable, *(p for g in groups for p in g)]
 
 @patch
-def _is_new_to_opt(self:TrainingLoop, p):
-    opt,known = self._made_for
-    return opt is self.opt and p.requires_grad and not any(p is o for o in known)
+def _split_params(self:TrainingLoop, trainable):
+    groups = list(self.splitter(self.model))
+    if any(isinstance(g, Tensor) for g in groups):
+        raise ValueError('the splitter gives parameters: it has to give a list of parameters for each group')
+    groups = [list(g) for g in groups]
+    known = {id(p) for g in groups for p in g}
+    left_out = sum(id(p) not in known for p in trainable)
+    if left_out: warn(f'the splitter leaves out {left_out} of the parameters that require a gradient: they stay as they are')
+    return groups
+
+@patch
+def _why_another_opt(self:TrainingLoop):
+    "What has changed since the optimizer was made; None if nothing has, or if somebody else made it."
+    opt,made_by,known = self._made_for
+    if opt is None or opt is not self.opt: return None
+    if any(p.requires_grad and not any(p is o for o in known) for p in self.model.parameters()):
+        return 'the model has parameters that the optimizer does not know, of a new layer or thawed by hand'
+    if made_by!=(self.opt_func,self.splitter): return 'the Learner has another opt_func or splitter now'
 
 # %% ../nbs/08_learner.ipynb #7f4cbd44
 def _set_wd(opt, wd):
@@ -304,9 +322,9 @@ def _set_wd(opt, wd):
 
 @patch
 def _prepare_opt(self:TrainingLoop, lr, wd, reset_opt):
-    if self.opt is not None and any(self._is_new_to_opt(p) for p in self.model.parameters()):
-        warn('the model has parameters that the optimizer does not know, of a new layer or thawed by hand: '
-             'a new optimizer is made, without what the old one remembered')
+    why = self._why_another_opt()
+    if why:
+        warn(f'{why}: a new optimizer is made, without what the old one remembered')
         reset_opt = True
     if reset_opt or self.opt is None: self.create_opt()
     set_hyper(self.opt, 'lr', self.lr if lr is None else lr)
@@ -314,18 +332,12 @@ def _prepare_opt(self:TrainingLoop, lr, wd, reset_opt):
     if wd is not None: _set_wd(self.opt, wd)
 
 # %% ../nbs/08_learner.ipynb #7f4cbd46
-def _check_hyper(name, value):
-    if isinstance(value, slice): value = [value.start,value.stop]
-    try: numbers = list(value)
-    except TypeError: numbers = [value]
-    for o in numbers:
-        if o is not None and not 0<=float(o)<math.inf:
-            raise ValueError(f'{name}={value} was given: finite numbers, not negative, please')
-
 @patch
-def _check_fit(self:TrainingLoop, n_epoch, lr, wd):
-    if index(n_epoch)<0: raise ValueError(f'n_epoch={n_epoch} was given: a number of epochs, please')
-    for name,value in (('lr', lr), ('lr', self.lr), ('wd', wd), ('wd', self.wd)): _check_hyper(name, value)
+def _check_fit(self:TrainingLoop, n_epoch, lr, wd, start_epoch):
+    whole_number(n_epoch, 'n_epoch', least=0)
+    whole_number(start_epoch, 'start_epoch', least=0)
+    for name,value in (('lr', lr), ('lr', self.lr), ('wd', wd), ('wd', self.wd)):
+        if value is not None: check_hyper(name, value)
     valid = getattr(self.dls, 'valid', None)
     if valid is not None: _length(valid) # to be refused now, and not after an epoch
     if not _length(self.dls.train):
@@ -339,6 +351,11 @@ def _check_devices(self:TrainingLoop):
     if len(devices)>1:
         raise ValueError(f'model and loss lie on {", ".join(sorted(devices))}: move both to one '
                          'device, with learn.model.to(default_device()) and the same for the loss')
+    weight = loss_setting(self.loss_func, 'weight') if ignored_label(self.loss_func) is not None else None
+    kinds = {p.dtype for p in self.model.parameters()}
+    if isinstance(weight, Tensor) and kinds and weight.dtype not in kinds:
+        wanted = ' or '.join(str(o).removeprefix('torch.') for o in kinds)
+        raise ValueError(f'class weights of {weight.dtype} were given for a model of {wanted}: weight.to(torch.{wanted})')
 
 # %% ../nbs/08_learner.ipynb #7f4cbd49
 class Evaluator(TrainingLoop):
@@ -436,16 +453,30 @@ def _example(dls):
     except Exception: return None # empty, a stream, or anything else
 
 def _picture(file, example):
-    "A picture or its file as an input, float in [0,1]."
-    if isinstance(file, (str,Path)): grey = load_images([Path(file)])[0]
-    else: grey = torch.tensor(np.asarray(on_paper(upright(file)).convert('L')))
-    x = grey.float()/255
-    if not isinstance(example, Tensor): return x[None]
-    if example.ndim>2: return x.expand(*example.shape[:-2], *x.shape) # grey for each of the channels
-    if example.numel()!=x.numel():
-        raise ValueError(f'the picture has {x.shape[0]}×{x.shape[1]} pixels, and the training set {example.numel()} '
+    "A picture, its file or the bytes of one as an input, float in [0,1]. FileNotFoundError, ValueError."
+    if isinstance(file, bytes): file = open_picture(io.BytesIO(file))
+    if not isinstance(file, (str,Path)): grey = torch.tensor(np.asarray(on_paper(upright(file)).convert('L')))
+    elif Path(file).is_file(): grey = load_images([Path(file)])[0]
+    else: raise FileNotFoundError(f'there is no file {file}')
+    flat = isinstance(example, Tensor) and example.ndim<3
+    if flat and example.numel()!=grey.numel():
+        raise ValueError(f'the picture has {grey.shape[0]}×{grey.shape[1]} pixels, and the training set {example.numel()} '
                          'numbers an item: resize the picture')
-    return x.reshape(example.shape)
+    if grey.min()==grey.max(): warn('nothing is to be seen on the picture: all of its pixels are equal')
+    x = grey.float()/255
+    if flat: return x.reshape(example.shape)
+    return x.expand(*example.shape[:-2], *x.shape) if isinstance(example, Tensor) else x[None] # grey for each channel
+
+def _as_batch(o, model):
+    "One input as a batch of one; floats get the length of the model's."
+    o = torch.as_tensor(o)[None]
+    kind = next((p.dtype for p in model.parameters() if p.is_floating_point()), o.dtype)
+    return o.to(kind) if o.is_floating_point() else o
+
+def _several(dls, x, out):
+    "Are there several items where one was asked for, with an output for each?"
+    if x.ndim<3 or out.ndim!=2 or not 1<x.shape[1]==out.shape[1]: return False
+    return getattr(_example(dls), 'shape', None)==x.shape[2:]
 
 # %% ../nbs/08_learner.ipynb #7f4cbd53
 class Learner(Evaluator):
@@ -464,6 +495,8 @@ class Learner(Evaluator):
         p = act(self._outputs_of_one(item))[0].flatten().cpu()
         if len(p)==1: p = torch.cat([1-p, p])
         i,vocab = p.argmax(),getattr(self.dls, 'vocab', None)
+        if vocab and len(vocab)!=len(p):
+            raise ValueError(f'the model tells {len(p)} classes apart, and dls.vocab has {len(vocab)} names: one for each, please')
         res = str(vocab[i]) if vocab else i.item(),i,p
         return (item,*res) if with_input else res
 
@@ -485,16 +518,16 @@ class Learner(Evaluator):
 # %% ../nbs/08_learner.ipynb #7f4cbd5a
 @patch
 def _outputs_of_one(self:Learner, item):
-    if isinstance(item, (str,Path)) or hasattr(item, 'getbands'): item = _picture(item, _example(self.dls))
-    items = item if isinstance(item, tuple) else (item,)
-    xs = tuple(torch.as_tensor(o)[None] for o in items)
+    if isinstance(item, (str,Path,bytes)) or hasattr(item, 'getbands'): item = _picture(item, _example(self.dls))
+    xs = tuple(_as_batch(o, self.model) for o in (item if isinstance(item, tuple) else (item,)))
     self.model.eval()
     with torch.no_grad(): out = self.model(*to_device(xs, device_of(self.model)))
     self.model.train(self.training)
     if not isinstance(out, Tensor):
         raise ValueError(f'the model gives a {type(out).__name__}, and predict needs one tensor of outputs: '
                          'get_preds(act=…) takes it as it is')
-    if out.ndim>2 or out.ndim and len(out)!=1:
+    if out.ndim>2 or out.ndim and len(out)!=1 or _several(self.dls, xs[0], out):
         raise ValueError(f'predict takes one input without a batch axis; with one of shape {list(xs[0].shape[1:])} '
                          f'the outputs have the shape {list(out.shape)}: x[0] is one of a batch, get_preds(dl=…) takes all')
+    if out.isnan().any(): raise ValueError('the model predicts nan: its weights or this input have such numbers')
     return out.reshape(1, -1)

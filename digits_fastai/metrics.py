@@ -9,6 +9,8 @@ __all__ = ['AvgMetric', 'AvgLoss', 'AvgSmoothLoss']
 import torch
 from torch import Tensor
 
+from .losses import batch_weight,ignored_label
+
 # %% ../nbs/06_metrics.ipynb #457aad87
 def _n_items(yb):
     "How many items a batch has, by its targets: a tuple of tensors, or one tensor; a number counts as one item."
@@ -16,6 +18,14 @@ def _n_items(yb):
     return len(y) if getattr(y, 'ndim', 1) else 1
 
 def _mean(loss): return loss.mean() if loss.ndim else loss # to average one number is slow, and there is one a batch
+
+def _counted(learn):
+    "Predictions and targets of a batch, without the items that the loss ignores."
+    pred,yb = learn.pred,learn.yb
+    ignored = ignored_label(getattr(learn, 'loss_func', None))
+    if ignored is None or len(yb)!=1 or not isinstance(yb[0], Tensor) or yb[0].ndim!=1: return pred,yb
+    counts = yb[0]!=ignored
+    return (pred,yb) if counts.all() else (pred[counts],(yb[0][counts],))
 
 # %% ../nbs/06_metrics.ipynb #avg-metric
 class AvgMetric:
@@ -36,14 +46,19 @@ class AvgMetric:
     def accumulate(self,
         learn, # has the batch's `pred`, `yb` (a tuple of targets) and `loss`
     ):
-        "Take in one batch."
-        self.add(self.func(learn.pred, *learn.yb), _n_items(learn.yb))
+        "Take in one batch, without the items that the loss ignores. ValueError for one number an item, instead of their mean."
+        pred,yb = _counted(learn)
+        val,n = self.func(pred, *yb),_n_items(yb)
+        if n>1 and getattr(val, 'shape', None)==(n,):
+            raise ValueError(f'{self.name} gives {n} numbers for {n} items: it has to give their mean')
+        self.add(val, n)
 
     def add(self,
         val, # mean of a batch: a number, or a tensor []
         n:int, # its size
     ):
         "Take in the mean of `n` items."
+        if not n: return # a mean of nothing is nan
         self.total += (val.detach() if isinstance(val, Tensor) else val)*n
         self.count += n
 
@@ -51,8 +66,14 @@ class AvgMetric:
     def value(self): return self.total/self.count if self.count else None
 
 # %% ../nbs/06_metrics.ipynb #fd4c6089
+def _weight(learn):
+    "How much a batch's loss counts."
+    n,loss_func = _n_items(learn.yb),getattr(learn, 'loss_func', None)
+    targets = learn.yb[0] if isinstance(learn.yb, tuple) and len(learn.yb)==1 else None
+    return batch_weight(loss_func, targets) if isinstance(targets, Tensor) and targets.ndim else n
+
 class AvgLoss(AvgMetric):
-    "Average of the loss over all items. Source: `fastai.learner.AvgLoss`."
+    "The loss of all items, as one batch of them would have it. Source: `fastai.learner.AvgLoss`."
     name = 'loss'
     def __init__(self): pass
 
@@ -60,7 +81,7 @@ class AvgLoss(AvgMetric):
         learn, # has the batch's `loss` and `yb` (a tuple of targets)
     ):
         "Take in one batch."
-        self.add(_mean(learn.loss), _n_items(learn.yb))
+        self.add(_mean(learn.loss), _weight(learn))
 
 # %% ../nbs/06_metrics.ipynb #3f17fa53
 class AvgSmoothLoss(AvgMetric):

@@ -683,7 +683,7 @@ def test_without_the_time_of_change_a_file_that_was_set_back_is_not_noticed(fold
         def __init__(self, entry): self.entry,self.path = entry,entry.path
         def stat(self):
             o = self.entry.stat()
-            return SimpleNamespace(st_size=o.st_size, st_mtime_ns=o.st_mtime_ns, st_ctime_ns=0)
+            return SimpleNamespace(st_size=o.st_size, st_mtime_ns=o.st_mtime_ns, st_ctime_ns=0, st_ino=o.st_ino)
     def key(path, entries, convert, real=images._key): return real(path, [Timeless(o) for o in entries], convert)
     monkeypatch.setattr(images, '_key', key)
     with pytest.raises(AssertionError): check_stale(folder, back_in_time, monkeypatch)

@@ -185,7 +185,7 @@ def _digit_of_line(line, n, where):
     fields = next(reader([line.strip()]))
     numbers = [_number_of(o) for o in fields]
     if len(fields)!=n: raise ValueError(f'{where}: {len(fields)} columns, expected {n}: a label and {n-1} pixels')
-    if where.endswith(' line 1') and fields[0].strip() and set(numbers)=={None}:
+    if where.endswith(' line 1') and fields[0].strip() and (set(numbers)=={None} or fields==[str(i) for i in range(n)]):
         raise ValueError(f'{where}: a header ({fields[0]!r}, …). Take that line out')
     for column,number in enumerate(numbers, 1):
         if number is None:
@@ -194,10 +194,16 @@ def _digit_of_line(line, n, where):
     return numbers
 
 # %% ../../nbs/data/00_formats.ipynb #csv-lines
+_compressed = {b'\x1f\x8b': 'gzipped', b'BZh': 'compressed by bzip2', b'\xfd7zX': 'compressed by xz', b'PK': 'a zip archive'}
+
 def _read_lines(path, n):
     "Rows of numbers, one line at a time; ValueError names the first line that isn't as it should be."
     rows = []
-    with open(path, encoding='utf-8-sig', errors='replace') as f:
+    with open(path, 'rb') as f: start = f.read(4)
+    for magic,what in _compressed.items():
+        if start.startswith(magic): raise ValueError(f'{path} is {what}, and does not hold what it should: unpack it and look')
+    encoding = 'utf-16' if start[:2] in (b'\xff\xfe',b'\xfe\xff') else 'utf-8-sig'
+    with open(path, encoding=encoding, errors='replace') as f:
         for i,line in enumerate(f, 1):
             if line.strip(): rows.append(_digit_of_line(line, n, f'{path}, line {i}'))
     if not rows: raise ValueError(f'{path} is empty')
@@ -215,7 +221,8 @@ def read_csv(
             warnings.simplefilter('error') # an empty file is one; to older versions of NumPy, 2.0 is, too
             rows = np.loadtxt(path, np.uint8, comments=None, delimiter=',', ndmin=2, encoding='utf-8-sig', quotechar='"')
         if rows.shape[1]!=n: raise ValueError('other columns')
-    except (ValueError,Warning): rows = _read_lines(path, n)
+        if n<257 and (rows[0]==range(n)).all(): raise ValueError('numbers of columns')
+    except (gzip.BadGzipFile,ValueError,Warning): rows = _read_lines(path, n)
     rows = torch.from_numpy(rows)
     return rows[:,1:].reshape(-1, *shape).contiguous(),rows[:,0].long()
 

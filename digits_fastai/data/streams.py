@@ -6,6 +6,7 @@
 __all__ = ['MappedDataset', 'mapped_folder', 'shuffle_window']
 
 # %% ../../nbs/data/01_streams.ipynb #62e758e7
+import hashlib,os
 from itertools import islice
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..files.atomic import new_file
-from ..dataloaders import Dataset
+from ..dataloaders import Dataset,whole_number
 from ..images import image_files,load_images
 
 # %% ../../nbs/data/01_streams.ipynb #8804c5ec
@@ -50,28 +51,44 @@ class MappedDataset(Dataset):
 # %% ../../nbs/data/01_streams.ipynb #c021357b
 _portion = 4096 # how many pictures are in memory while the file is written
 
+def _mark_of(files, path):
+    "32 bytes that are others as soon as one of the files below `path` is."
+    stats = [(str(o.relative_to(path)), o.stat()) for o in files]
+    said = [(name, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for name,s in stats]
+    return hashlib.blake2b(repr(said).encode(), digest_size=32).digest()
+
+def _mark_in(file):
+    with open(file, 'rb') as f:
+        f.seek(-32, os.SEEK_END)
+        return f.read()
+
 def mapped_folder(
     path:Path, # a folder with one folder a class in it
-    dest:Path, # the NumPy file with all its pictures, decoded; made if it isn't there. Delete it if the pictures change
+    dest:Path, # the NumPy file with all its pictures, decoded; made if it isn't there
     flatten:bool=False, # x as [B,H*W] instead of [B,1,H,W]?
 )->tuple[MappedDataset,list[str]]: # the dataset; names of the classes, sorted
-    "What `load_folder` gives, on the disk. ValueError if pictures differ in size, or `dest` has more or fewer."
+    "What `load_folder` gives, on the disk. ValueError if pictures differ in size, or `dest` was made of others."
     names = sorted(o.name for o in Path(path).iterdir() if o.is_dir() and not o.name.startswith('.'))
     found = [image_files(Path(path)/o) for o in names]
     if not names or not all(found): raise ValueError(f'{path} needs folders with images in each; it has {names}')
     files = sum(found, [])
     labels = torch.arange(len(names)).repeat_interleave(torch.tensor([len(o) for o in found]))
-    if not Path(dest).exists(): _write_pictures(files, dest)
-    try: return MappedDataset(dest, labels, flatten),names
+    mark = _mark_of(files, path) # before they are read: what changes meanwhile is noticed next time
+    if not Path(dest).exists(): _write_pictures(files, dest, mark)
+    try:
+        ds = MappedDataset(dest, labels, flatten)
+        if _mark_in(dest)!=mark: raise ValueError('it was made of other pictures, or they have changed')
+        return ds,names
     except ValueError as e: raise ValueError(f'{dest} does not go with {path}: {e}. Delete it to have it made') from e
 
-def _write_pictures(files, dest):
+def _write_pictures(files, dest, mark):
     size = tuple(load_images(files[:1]).shape[1:])
     with new_file(dest) as f:
         np.lib.format.write_array_header_1_0(f, dict(descr='|u1', fortran_order=False, shape=(len(files), *size)))
         for i in range(0, len(files), _portion):
             x = load_images([files[0], *files[i:i+_portion]]) # the first file says which size all must have
             f.write(x[1:].numpy())
+        f.write(mark)
 
 # %% ../../nbs/data/01_streams.ipynb #de1735a1
 def shuffle_window(
@@ -81,7 +98,7 @@ def shuffle_window(
 ): # yields all items, each once
     "Shuffle as much as `window` items in memory allow. If that is all of them: a random order as `DataLoader` has it."
     items = iter(items)
-    held = list(islice(items, window))
+    held = list(islice(items, whole_number(window, 'window')))
     for item in items:
         i = torch.randint(window, (), generator=generator).item()
         yield held[i]

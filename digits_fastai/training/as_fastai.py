@@ -13,11 +13,11 @@ from fastcore.basics import patch
 from fastcore.foundation import L
 from torch import Tensor
 
-from ..dataloaders import device_of
+from ..dataloaders import device_of,label_text
 from ..events import Callback,CancelBatchException
 from ..images import show_images
 from ..learner import Callbacks,Learner
-from ..optimizer import Optimizer,per_group
+from ..optimizer import Optimizer,check_hyper,per_group
 
 # %% ../../nbs/training/10_as_fastai.ipynb #38c92961
 @patch
@@ -90,7 +90,10 @@ def ordered_cbs(self:Callbacks,
 
 # %% ../../nbs/training/10_as_fastai.ipynb #abf0d99f
 def _replace_cbs(self, cbs):
-    vars(self)['cbs'] = L(cbs)
+    cbs = L(cbs)
+    if any(cb.learn not in (None,self) for cb in cbs):
+        raise ValueError('callbacks of another Learner were given, which would lose them: make new ones for this Learner')
+    vars(self)['cbs'] = cbs
     self._listen()
 
 Callbacks.cbs = property(lambda self: vars(self)['cbs'], _replace_cbs)
@@ -125,7 +128,8 @@ def set_hyper(self:Optimizer,
     k:str, # 'lr', 'mom', 'wd' or another that it has
     v, # the new value: for all groups, for each (a list), or a slice
 ):
-    "Set one. ValueError for too many or too few values."
+    "Set one. ValueError for too many or too few values, or for what is no such number."
+    check_hyper(k, v)
     for g,o in zip(self.param_groups, per_group(v, len(self.param_groups))):
         if k in g: g[k] = o
 
@@ -174,8 +178,7 @@ def show_results(self:Learner,
     side = round(xb[0].numel()**.5)
     if xb.ndim==2 and side**2==xb.shape[1]: xb = xb.view(-1, side, side)
     vocab = getattr(self.dls, 'vocab', None)
-    def name(i): return str(vocab[int(i)] if vocab else i)
-    titles = [f'{name(y)}\n{name(p)}' for y,p in zip(yb.flatten().tolist(), decoded.flatten().tolist())]
+    titles = [f'{label_text(y, vocab)}\n{label_text(p, vocab)}' for y,p in zip(yb.tolist(), decoded.tolist())]
     return show_images(xb, titles=titles, **kwargs)
 
 # %% ../../nbs/training/10_as_fastai.ipynb #096194d4

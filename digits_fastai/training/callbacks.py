@@ -14,9 +14,10 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor,nn
 
-from ..dataloaders import device_of
+from ..dataloaders import device_of,whole_number
 from ..events import Callback,CancelBatchException,CancelFitException,CancelStepException,Recorder
 from ..learner import Learner
+from ..losses import batch_weight
 from ..optimizer import get_hyper,opt_lr
 from .randomness import no_random
 
@@ -248,7 +249,11 @@ class GradientClip(Callback):
     def __init__(self,
         max_norm:float=1., # longest gradient, all parameters together
         norm_type:float=2., # 2 for the usual length, float('inf') for the largest number
-    ): self.max_norm,self.norm_type = max_norm,norm_type
+    ):
+        "ValueError for a length or a kind that isn't above 0."
+        if not (max_norm>0 and norm_type>0):
+            raise ValueError(f'max_norm={max_norm} and norm_type={norm_type} were given: both above 0, please')
+        self.max_norm,self.norm_type = max_norm,norm_type
 
     def before_step(self): nn.utils.clip_grad_norm_(self.model.parameters(), self.max_norm, self.norm_type)
 
@@ -259,27 +264,29 @@ class GradientAccumulation(Callback):
     def __init__(self,
         n_acc:int=32, # items for a step; the last step of an epoch takes what is left
     ):
-        "ValueError, in `fit`, for a loss that is neither a mean nor a sum over the batch."
-        self.n_acc = n_acc
-        self.count = 0
+        "ValueError; in `fit`, for a loss that is neither a mean nor a sum over the batch."
+        self.n_acc = whole_number(n_acc, 'n_acc')
+        self.count = self.weight = 0
 
     def before_fit(self):
         if self.fitting: self.sums = None # does the loss sum up the items? not known yet
 
     def before_train(self):
-        self.count = 0
+        self.count = self.weight = 0
         self.opt.zero_grad() # whatever a cancelled epoch left behind
 
     def before_backward(self):
         if self.sums is None: self.sums = self._loss_sums()
-        if not self.sums: self.learn.loss_grad = self.loss_grad*(len(self.yb[0])/self.n_acc)
+        weight = batch_weight(self.loss_func, self.yb[0])
+        if not self.sums: self.learn.loss_grad = self.loss_grad*(weight/self.n_acc)
 
     def before_step(self):
         self.count += len(self.yb[0])
+        self.weight += batch_weight(self.loss_func, self.yb[0])
         if self.count<self.n_acc and self.iter+1<self.n_iter: raise CancelBatchException # no step, and no zero_grad
         for p in self.model.parameters():
-            if p.grad is not None and self.count!=self.n_acc and not self.sums: p.grad.mul_(self.n_acc/self.count)
-        self.count = 0
+            if p.grad is not None and self.weight!=self.n_acc and not self.sums: p.grad.mul_(self.n_acc/self.weight)
+        self.count = self.weight = 0
 
     def _loss_sums(self):
         "Of a batch twice over, a mean is the same, and a sum is twice as large. None if the loss is 0 or unusual."
@@ -288,10 +295,22 @@ class GradientAccumulation(Callback):
         with torch.no_grad(), no_random(): twice = self.loss_func(*(torch.cat([o,o]) for o in batch)).item()
         once = self.loss.item()
         if once==0 or not math.isfinite(once): return None
-        if math.isclose(twice, once, rel_tol=.01): return False
         if math.isclose(twice, 2*once, rel_tol=.01): return True
+        if math.isclose(twice, once, rel_tol=.01) and self._halves_make_a_whole(once, batch): return False
         raise ValueError(f'the loss of a batch is {once:.4g}, and of the same batch twice over {twice:.4g}: it is neither '
-                         'a mean nor a sum over the items, so portions of a batch cannot be added up')
+                         'a mean nor a sum over the items in which each counts the same, so portions of a batch cannot be '
+                         'added up')
+
+    def _halves_make_a_whole(self, once, batch):
+        "Weights within a function are known to nobody else."
+        half = (len(batch[-1])+1)//2
+        total = 0.
+        for part in ([o[:half] for o in batch], [o[half:] for o in batch]):
+            if not len(part[-1]): continue
+            with torch.no_grad(), no_random(): mean = self.loss_func(*part).item()
+            weight = batch_weight(self.loss_func, part[1])
+            if weight: total += mean*weight
+        return math.isclose(total, once*batch_weight(self.loss_func, batch[1]), rel_tol=1e-4)
 
 # %% ../../nbs/training/01_callbacks.ipynb #49c8a560
 def _floats(o):

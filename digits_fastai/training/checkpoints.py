@@ -17,7 +17,7 @@ from fastcore.foundation import L
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from ..dataloaders import device_of,to_device
+from ..dataloaders import device_of,to_device,whole_number
 from ..files.atomic import write_whole
 from ..events import Callback
 from ..learner import Learner
@@ -236,7 +236,7 @@ class Checkpoint(RealFitCallback):
         every:int=1, # after each epoch, each second, …; always after the last
     ):
         self.file = file
-        self.every = every
+        self.every = whole_number(every, 'every')
 
     def after_epoch(self):
         done = self.learn.done_epochs

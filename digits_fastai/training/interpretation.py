@@ -13,9 +13,10 @@ import torch
 from fastcore.basics import patch
 from torch import Tensor
 
+from ..dataloaders import whole_number
 from ..events import GatherPredsCallback
 from ..images import show_image
-from ..losses import activation_of
+from ..losses import activation_of,ignored_label
 
 # %% ../../nbs/training/08_interpretation.ipynb #acda74cd
 def _tell_if_weighted(loss_func, preds, targs, losses):
@@ -62,7 +63,9 @@ def probabilities_and_classes(
     raw:Tensor, # raw outputs of the model, float, [N,C], or [N,1] or [N] for a yes-or-no question
     act=None, # what turns them into probabilities, as `activation_of` a loss gives it
 )->tuple[Tensor,Tensor]: # probabilities [N,C], raw outputs without `act`; the most likely class, int64 [N]
-    "What does the model say? ValueError for a single output of which nobody knows what it means."
+    "What does the model say? ValueError for nan, and for a single output of which nobody knows what it means."
+    if raw.isnan().any():
+        raise ValueError('the model predicts nan: it says nothing. Train it anew, with a lower learning rate')
     single = raw.ndim==1 or raw.shape[1]==1
     if single and act is None:
         raise ValueError(f'outputs of shape {list(raw.shape)} are one number an item, and the loss does not say how '
@@ -72,13 +75,6 @@ def probabilities_and_classes(
     return p,p.argmax(1) if not single else (p[:,1]>.5).long()
 
 # %% ../../nbs/training/08_interpretation.ipynb #f12417a2
-def _ignored_class(loss_func):
-    "The label whose items a loss leaves out: its `ignore_index`; None if it has none."
-    while hasattr(loss_func, 'func') and not hasattr(loss_func, 'ignore_index'):
-        if 'ignore_index' in getattr(loss_func, 'keywords', {}): return loss_func.keywords['ignore_index']
-        loss_func = loss_func.func
-    return getattr(loss_func, 'ignore_index', None)
-
 def _share_of_a_class(targs):
     "Labels of targets that give each class a share: the class with more than all the others of its row. ValueError."
     sums = targs.sum(1)
@@ -122,8 +118,10 @@ class ClassificationInterpretation:
         decoded:Tensor, # what the model says, int64 in [0,C), [N]
         losses:Tensor, # one an item, float, [N]
         vocab:list=None, # names of the classes; their numbers if None
+        numbers:Tensor=None, # which items of the set these are, int64, [N]; the first N if None
     ):
         "ValueError if there are more or fewer names than classes."
+        self.numbers = torch.arange(len(targs)) if numbers is None else numbers
         self.inputs,self.preds,self.targs,self.decoded,self.losses = inputs,preds,targs,decoded,losses
         self.vocab = list(vocab or range(preds.shape[1]))
         if len(self.vocab)!=preds.shape[1]:
@@ -143,17 +141,16 @@ class ClassificationInterpretation:
         if not items.targets: raise ValueError('there are no targets to hold predictions against: is the loader empty, '
                                                'or does it give inputs only?')
         preds,decoded = probabilities_and_classes(torch.cat(items.preds).float(), act or activation_of(learn.loss_func))
-        if preds.isnan().any():
-            raise ValueError('the model predicts nan: there is nothing to interpret. Train it anew, with a lower learning rate')
         targs = torch.cat(items.targets)
         if len(targs)!=len(preds):
             raise ValueError(f'{len(targs)} targets were given for {len(preds)} predictions: one for each, please')
         inputs,losses = torch.cat(items.inputs),torch.cat(items.losses)
-        ignored = _ignored_class(learn.loss_func)
+        ignored,numbers = ignored_label(learn.loss_func),torch.arange(len(targs))
         if ignored is not None and not targs.is_floating_point() and targs.ndim==1:
             counts = targs!=ignored # the loss leaves the others out, and so does all that follows
-            inputs,preds,targs,decoded,losses = (o[counts] for o in (inputs,preds,targs,decoded,losses))
-        return cls(inputs, preds, labels_of(targs, preds.shape[1]), decoded, losses, getattr(learn.dls, 'vocab', None))
+            inputs,preds,targs,decoded,losses,numbers = (o[counts] for o in (inputs,preds,targs,decoded,losses,numbers))
+        vocab = getattr(learn.dls, 'vocab', None)
+        return cls(inputs, preds, labels_of(targs, preds.shape[1]), decoded, losses, vocab, numbers)
 
     def confusion_matrix(self)->np.ndarray: # counts, int64, [C,C]: a row for what is right, a column for what was said
         "How often each class was taken for each."
@@ -172,11 +169,14 @@ class ClassificationInterpretation:
         k:int=None, # how many; all if None or if there are fewer
         largest:bool=True, # the largest first? else the smallest
         items:bool=False, # the inputs, too?
-    )->tuple: # losses, float, [k]; which items, int64, [k]; with `items` their inputs, [k,...]
+    )->tuple: # losses, float, [k]; which items of the set, int64, [k]; with `items` their inputs, [k,...]
         "The items with the largest or smallest losses."
+        losses,at = self._top(k, largest)
+        return (losses, self.numbers[at], self.inputs[at]) if items else (losses, self.numbers[at])
+
+    def _top(self, k, largest):
         n = len(self.losses)
-        losses,idxs = self.losses.topk(n if k is None else min(k, n), largest=largest)
-        return (losses, idxs, self.inputs[idxs]) if items else (losses, idxs)
+        return self.losses.topk(n if k is None else min(whole_number(k, 'k', least=0), n), largest=largest)
 
     def print_classification_report(self):
         "Precision, recall and F1 of each class, by scikit-learn."
@@ -216,8 +216,9 @@ def plot_top_losses(self:ClassificationInterpretation,
 ): # array of the axes in use, in order
     "Draw items with what was said, what is right, the loss, and the probability of what was said. ValueError."
     import matplotlib.pyplot as plt
-    losses,idxs = self.top_losses(k if isinstance(k, int) else None, largest)
+    losses,idxs = self._top(k if isinstance(k, int) else None, largest)
     if not isinstance(k, int): losses,idxs = losses[list(k)],idxs[list(k)]
+    if not len(idxs): raise ValueError(f'k={k} was given, and there are {len(self.losses)} items: no picture to draw')
     ncols = min(len(idxs), 5) if nrows is None else -(-len(idxs)//nrows)
     nrows = -(-len(idxs)//ncols)
     figsize = ncols*size,nrows*size*1.35 + .3

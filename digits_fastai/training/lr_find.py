@@ -18,6 +18,7 @@ from fastcore.foundation import L
 from torch import Tensor,nn
 
 from ..events import CancelFitException,CancelValidException,Callback,Recorder
+from ..dataloaders import whole_number
 from ..learner import Learner
 from ..optimizer import set_hyper
 from .randomness import no_random
@@ -80,7 +81,7 @@ class LRFinder(Callback):
         "ValueError for rates that are not above 0 or don't grow; in `fit`, if the first loss of all is no number."
         if not 0<start_lr<end_lr<math.inf:
             raise ValueError(f'start_lr={start_lr} and end_lr={end_lr} were given: both above 0, the second larger, please')
-        if num_it<6: raise ValueError(f'num_it={num_it} was given: at least 6 steps make a curve (100 are usual)')
+        if whole_number(num_it, 'num_it')<6: raise ValueError(f'num_it={num_it} was given: at least 6 steps make a curve (100 are usual)')
         self.start_lr = start_lr
         self.end_lr = end_lr
         self.num_it = num_it

@@ -8,6 +8,7 @@ __all__ = ['set_seed', 'random_states', 'set_random_states', 'no_random']
 # %% ../../nbs/training/00_randomness.ipynb #3aab3a05
 import random
 from contextlib import contextmanager
+from operator import index
 from types import ModuleType
 
 import numpy as np
@@ -20,6 +21,7 @@ def set_seed(
     reproducible:bool=False, # keep GPUs to ways of computing that give the same numbers each time? Slower
 ):
     "Python's, NumPy's and PyTorch's dice, on every device, start from `seed`. Source: `fastai.torch_core.set_seed`."
+    seed = index(seed)
     random.seed(seed)
     np.random.seed(seed%(2**32-1))
     torch.manual_seed(seed)

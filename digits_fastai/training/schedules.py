@@ -16,8 +16,9 @@ from fastcore.basics import patch
 from fastcore.foundation import L
 
 from ..events import Callback,Recorder
+from ..dataloaders import whole_number
 from ..learner import Learner
-from ..optimizer import get_hyper,is_norm,per_group,set_hyper
+from ..optimizer import check_hyper,get_hyper,is_norm,per_group,set_hyper
 
 # %% ../../nbs/training/02_schedules.ipynb #1d492ac5
 def sched_lin(
@@ -145,7 +146,10 @@ def fit_one_cycle(self:Learner,
     _check_schedule(pct_start, lr_max=lr, div=div, div_final=div_final)
     scheds = {'lr': combined_cos(pct_start, lr/div, lr, lr/div_final)}
     if None not in get_hyper(self.opt, 'mom'):
-        scheds['mom'] = combined_cos(pct_start, *(self.moms if moms is None else moms))
+        moms = self.moms if moms is None else moms
+        check_hyper('mom', moms)
+        if np.shape(moms)!=(3,): raise ValueError(f'moms={moms} was given: at the beginning, in the middle and at the end, please')
+        scheds['mom'] = combined_cos(pct_start, *moms)
     self.fit(n_epoch, wd=wd, cbs=[ParamScheduler(scheds), *L(cbs)], reset_opt=reset_opt, start_epoch=start_epoch)
 
 @patch
@@ -194,7 +198,8 @@ def fit_sgdr(self:Learner,
 ):
     "Fit with warm restarts. ValueError. Source: `fastai.callback.schedule.fit_sgdr`."
     lr = _lrs(self, lr_max)
-    _check_schedule(0, lr_max=lr, n_cycles=n_cycles, cycle_len=cycle_len, cycle_mult=cycle_mult)
+    _check_schedule(0, lr_max=lr)
+    for name,value in (('n_cycles', n_cycles), ('cycle_len', cycle_len), ('cycle_mult', cycle_mult)): whole_number(value, name)
     lengths = [cycle_len*cycle_mult**i for i in range(n_cycles)]
     pcts = [o/sum(lengths) for o in lengths]
     scheds = {'lr': combine_scheds(pcts, [SchedCos(lr, 0) for _ in lengths])}
@@ -246,6 +251,7 @@ def fine_tune(self:Learner,
 ):
     "First train the last group, then all of them, the first ones slowly. ValueError. Source: `fastai.Learner.fine_tune`."
     _check_schedule(pct_start, base_lr=base_lr, lr_mult=lr_mult, div=div)
+    for name,value in (('epochs', epochs), ('freeze_epochs', freeze_epochs)): whole_number(value, name, least=0)
     self.freeze()
     self.fit_one_cycle(freeze_epochs, slice(base_lr), pct_start=.99, **kwargs)
     self.unfreeze()

@@ -11,11 +11,13 @@ from operator import gt,lt
 from pathlib import Path
 
 import digits_fastai.training.checkpoints # noqa: F401 gives Learner save and load
+from ..dataloaders import whole_number
 from ..events import CancelFitException
 from .callbacks import RealFitCallback
 
 # %% ../../nbs/training/06_stopping.ipynb #7ffba236
-_less = set('loss error err mse rmse msle mae mape nll bce ce entropy perplexity divergence distance hinge wrong mistakes'.split())
+_turned = set('neg negative minus inverse not non no without inverted'.split())
+_less = set('brier fid wer cer bouldin loss error err mse rmse msle mae mape nll bce ce entropy perplexity divergence distance hinge wrong mistakes'.split())
 _more = set('accuracy acc f1 fbeta precision recall auc ap map score dice iou jaccard r2 kappa corrcoef correlation mcc '
             'pearsonr spearmanr specificity sensitivity bleu psnr ssim right correct'.split())
 
@@ -29,8 +31,9 @@ def better(
         if says is not None: return gt if says else lt
     name = monitor.lower()
     words = set(re.findall(r'[a-z]+\d?', name))
-    if 'loss' in name or 'error' in name or words&_less: return lt
-    if 'accuracy' in name or words&_more: return gt
+    turned = words&_turned or 'inaccura' in name # which way, nobody knows
+    if not turned and (re.search('loss(?!less)|error', name) or words&_less): return lt
+    if not turned and ('accuracy' in name or words&_more): return gt
     raise ValueError(f'monitor={monitor!r} was given, and nobody says whether more or less of it is better: give '
                      'comp=np.less or comp=np.greater, or set higher_is_better of the metric')
 
@@ -46,6 +49,7 @@ class TrackerCallback(RealFitCallback):
         reset_on_fit:bool=True, # does each fit look for a best of its own?
     ):
         "When a fit begins, ValueError if the record has no `monitor`, or if nobody knows which way it gets better."
+        if not math.isfinite(min_delta): raise ValueError(f'min_delta={min_delta} was given: a finite number, please')
         self.monitor = monitor
         self.comp = comp
         self.min_delta = min_delta
@@ -88,7 +92,7 @@ class EarlyStoppingCallback(TrackerCallback):
     ):
         "When a fit begins, ValueError if the record has no `monitor`, or if nobody knows which way it gets better."
         super().__init__(monitor, comp, min_delta, reset_on_fit)
-        self.patience = patience
+        self.patience = whole_number(patience, 'patience', least=0)
 
     def before_fit(self):
         super().before_fit()
@@ -97,7 +101,7 @@ class EarlyStoppingCallback(TrackerCallback):
     def after_epoch(self):
         super().after_epoch()
         self.wait = 0 if self.new_best else self.wait+1
-        if self.wait<self.patience: return
+        if self.new_best or self.wait<self.patience: return
         print(self._why())
         raise CancelFitException
 
@@ -124,6 +128,7 @@ class SaveModelCallback(TrackerCallback):
         reset_on_fit:bool=True, # does each fit look for a best of its own?
     ):
         "ValueError if both `every_epoch` and `at_end` are given; when a fit begins, as for `TrackerCallback`."
+        if every_epoch and not isinstance(every_epoch, bool): whole_number(every_epoch, 'every_epoch')
         if every_epoch and at_end: raise ValueError('every_epoch and at_end were given: one of them, please')
         super().__init__(monitor, comp, min_delta, reset_on_fit)
         self.fname = fname

@@ -1,7 +1,7 @@
 """Data that doesn't fit in memory: mapped files, the window, webdataset's shards in our Learner, and flat memory.
 
 Where a check could be satisfied by code that does nothing, a twin breaks ours on purpose and sees the check fail."""
-import io,pickle
+import io,os,pickle,shutil
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -201,3 +201,13 @@ def test_ten_times_the_data_needs_no_more_memory(tmp_path, way):
         peaks.append(int(res.stdout.split()[-1]))
     if way=='in memory': assert peaks[1]>1.3*peaks[0], 'the twin that should fail did not: this measures nothing'
     else: assert peaks[1]<1.2*peaks[0], f'{peaks} kB'
+
+def test_a_map_of_pictures_that_have_changed_is_refused(folder, tmp_path):
+    folder = shutil.copytree(folder, tmp_path/'folder')
+    mapped_folder(folder, tmp_path/'a.npy')
+    mapped_folder(folder.parent/'.'/'folder', tmp_path/'a.npy')
+    file = sorted(folder.rglob('*.png'))[0]
+    was,stat = file.read_bytes(),file.stat()
+    file.write_bytes(was[:-1]+bytes([was[-1]^1]))
+    os.utime(file, ns=(stat.st_atime_ns,stat.st_mtime_ns)) # the same size, and the same time to look at
+    with pytest.raises(ValueError, match='they have changed. Delete it'): mapped_folder(folder, tmp_path/'a.npy')
