@@ -256,9 +256,12 @@ def matching_optimizers(
     "Which optimizers a class behaves like."
     found = []
     for like in optimizers:
-        try: _held(_Tried(cls, like), 4)
+        try:
+            tried = _Tried(cls, like)
+            got = _walk(tried.make, 4)
         except Exception: continue
-        found.append(like)
+        wanted = [_walk(tried.reference(hypers), 4) for hypers in tried.hypers()]
+        if any(_first_difference(got, want, 1e-5) is None for want in wanted): found.append(like)
     return found
 
 # %% ../../nbs/grading/04_assess_optimizers.ipynb #5d771034
