@@ -146,6 +146,7 @@ def _conv_mistakes(x, w, stride=1, padding=0, bias=None):
             'the products of one channel only count': conv(x=x[:,:1], w=w[:,:1]),
             'the bias is missing': conv(bias=None),
             'the bias is subtracted': None if bias is None else conv(bias=-bias),
+            'the biases of all filters are added to each': None if bias is None else conv(bias=bias.sum().expand(len(bias))),
             'one bias for all filters': None if bias is None else conv(bias=bias[:1].expand(len(bias))),
             'the stride counts in one direction only': conv(stride=(stride,1)),
             'the stride counts in one direction only ': conv(stride=(1,stride)),

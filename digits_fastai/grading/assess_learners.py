@@ -134,7 +134,8 @@ def _changes_nothing(run):
 
 def _sees_all_of_it(run):
     _validates(run)
-    for i,p in enumerate(run.validating):
+    called = [o for o in run.validating if 'forward' in _whats(o)] # another walk may have counted the items
+    for i,p in enumerate(called):
         if (n := _whats(p).count('forward'))<3: raise Wrong('3 batches', n, f'validation {i+1}',
             'the walk is ended too early, or a batch is drawn before it')
 

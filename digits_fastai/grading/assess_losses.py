@@ -15,7 +15,6 @@ from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from .assess import AsInTheBook,Exam,NotAttempted,Report,Wrong,attempt
 from .assess_answers import close,fits,must_be,show
@@ -162,7 +161,7 @@ def nearest(
 
 def _held(fn, like, table):
     "Whom to hold it against, and in which form: the one in which its value is right, else the first that it takes."
-    if isinstance(fn, type) and issubclass(fn, nn.Module): fn = fn()
+    if isinstance(fn, type): fn = fn() # a Module, or a class with __call__
     if callable(like): return Held(fn, Reference(like, _classes, columns), 'outputs [N,10] and labels [N]')
     name,summed,_ = like.partition(' (sum)')
     if name not in table:

@@ -330,6 +330,21 @@ class Learner:
 """)
     assert report.kind=='learner' and report and report['the weights after each step'].verdict=='right', report
 
+def test_a_base_that_leaves_the_step_to_others_is_let_be(here):
+    report, = here(good.replace('class SGD:', '''class Base:
+    def step(self): raise NotImplementedError
+    def zero_grad(self): pass
+    def __init__(self, params, lr): pass
+class SGD(Base):'''))
+    assert report and report.piece=='SGD'
+
+def test_a_walk_that_only_counts_the_validation_set_is_no_validation():
+    class Counts(zoo.learners.Plain):
+        def averages(self, dl):
+            sum(len(xb) for xb,_ in dl)
+            return super().averages(dl)
+    assert check_piece(Counts, 'learner')['validates all of the set'].verdict=='right'
+
 def test_a_piece_that_is_not_known_is_no_right(here):
     focal, = here('def focal_loss(p, t): return ((1-p.softmax(1).max(1).values)**2).mean()\n')
     assert not focal and not focal.wrong and 'focal_loss(p, t)' in str(focal) and '--like' in str(focal)
