@@ -222,21 +222,27 @@ def write(folder, **files):
 
 @pytest.fixture(scope='module')
 def graded_files(tmp_path_factory):
-    "Three files, each in a process of its own; what `grade` gives as a table and says on the way."
+    "Two files, each in a process of its own; what `grade` gives as a table and says on the way."
     folder = tmp_path_factory.mktemp('students')
     (folder/'numbers.txt').write_text('1 2', encoding='utf-8')
     reads = "assert open('numbers.txt').read()=='1 2'\n"
     ends = 'import os\ndef mse(p, t): return (p-t).pow(2).mean()\ndef mnist_loss(p, t): os._exit(0)\n'
     said = []
-    table,status = grade(write(folder, ann=reads+good, bo=bad, ed=ends), form='csv', limit=1.,
+    table,status = grade(write(folder, ann=reads+good, ed=ends), form='csv', limit=1.,
                          on_file=lambda n, text: said.append((n, text)))
     return {Path(o['file']).stem: o for o in csv.DictReader(table.splitlines())},status,said
 
 def test_one_row_a_student(graded_files):
     rows,status,_ = graded_files
-    assert status==1 and list(rows)==['ann','bo','ed']
+    assert status==1 and list(rows)==['ann','ed']
     assert rows['ann']['optimizer']=='right' and rows['ann']['first mistake']==rows['ann']['not checked']==''
-    assert rows['bo']['optimizer']=='wrong' and rows['bo']['first mistake']=='SGD: the first step'
+
+def test_a_row_names_the_first_mistake(here):
+    row, = csv.DictReader(check._formatted({'bo.py': here(bad)}, 'csv').splitlines())
+    assert row['optimizer']==row['loss']=='wrong' and row['first mistake']=='SGD: the first step'
+
+def test_only_the_piece_that_is_asked_for_is_checked(here):
+    assert [o.kind for o in here(bad, piece='optimizer')]==['optimizer (sgd)'] and not here(bad, piece='metric')
 
 def test_a_file_that_ends_python_has_a_row_that_says_so_and_what_was_done_before(graded_files):
     row = graded_files[0]['ed']
@@ -245,7 +251,7 @@ def test_a_file_that_ends_python_has_a_row_that_says_so_and_what_was_done_before
 
 def test_each_report_is_given_as_its_file_is_done(graded_files):
     said = graded_files[2]
-    assert [n for n,_ in said]==[1,2,3]
+    assert [n for n,_ in said]==[1,2]
     text, = [o for _,o in said if 'ann.py' in o]
     assert 'SGD, optimizer (sgd): ' in text and 'wrong' not in text and 'hello' not in text
 
