@@ -194,7 +194,7 @@ def ladder(
 
 # %% ../../nbs/app/03_cli.ipynb #b1b87aeb
 def _python_files(given):
-    "Python files, of files and folders. FileNotFoundError."
+    "Python files and notebooks that are named, and all Python files of folders. FileNotFoundError."
     for file in given:
         if not file.exists(): raise FileNotFoundError(f'there is no file {file}')
         if not file.is_dir():
@@ -208,27 +208,35 @@ def _python_files(given):
         if not inside: raise FileNotFoundError(f'{file} has no Python files')
         yield from inside
 
-@command(app, 'digits check my_learner.py', 'digits check my_optimizer.py --piece optimizer', 'digits check .',
-         'digits check students/*.py --csv > grades.csv')
+@command(app, 'digits check my_learner.py', 'digits check my_optimizer.py --piece optimizer', 'digits check my_notebook.ipynb', 'digits check .',
+         'digits check my_file.py --piece loss --like cross_entropy', 'digits check students/*.py --csv > grades.csv')
 def check(
-    files:list[Path], # Python files with pieces of your own, and folders of them
+    files:list[Path], # Python files and notebooks with pieces of your own, and folders of Python files
     piece:str=None, # a piece's name, or a kind of piece: optimizer, learner, loss, …; all if not given
+    like:str=None, # what the piece should do: cross_entropy, mse, adam, …; each is tried if not given
     as_json:Json=False, # print JSON: a list of reports
     csv:bool=False, # print a row for each file, for a spreadsheet
 ):
-    "Is your own DataLoader, optimizer, loss, metric, Learner right? Held against fastai's; status 1 if not."
+    """Is your own DataLoader, optimizer, loss, metric, Learner right? Held against fastai's; status 1 if not.
+
+    Status 2 if something could not be checked. The files are run, in processes of their own, and that is no sandbox:
+    check strangers' files where they can do no harm."""
     if as_json and csv: raise typer.BadParameter('--json and --csv are two forms of the same: give one of them')
     form = 'text'
     if as_json: form = 'json'
     if csv: form = 'csv'
     files = list(_python_files(files))
     with _waiting('loading …') as waiting:
-        from digits_fastai.grading.check import grade
+        from digits_fastai.grading.check import grade,known_like
+        if like and not known_like(like): raise typer.BadParameter(f'there is no {like!r} to hold a piece against')
         waiting.update(f'checking {len(files)} file{"s" if len(files)>1 else ""} …')
-        try: text,status = grade(files, piece, form)
+        def as_done(n, report):
+            if len(files)>1: print(f'{n}/{len(files)}', file=sys.stderr, flush=True)
+            if form=='text': _print(_printable(report) + '\n'*(n<len(files)))
+        try: text,status = grade(files, piece, form, like=like, on_file=as_done)
         except LookupError as e: raise typer.BadParameter(e.args[0]) from None
-    if as_json: text = _as_json(json.loads(text))
-    _print(text.rstrip('\n') if as_json else _printable(text.rstrip('\n')))
+    if as_json: _print(_as_json(json.loads(text)))
+    if csv: _print(_printable(text.rstrip('\n')))
     raise typer.Exit(status)
 
 # %% ../../nbs/app/03_cli.ipynb #dba48f54

@@ -249,6 +249,7 @@ class Exam:
         vital:bool=False, # can nothing else be tried without it?
     ): # what `f` gave, None if it gave nothing
         "Try a property, whatever happens, and note what came of it."
+        self.begins(name)
         if self.stopped:
             why = f'not tried: first "{self.stopped}" must be right'
             return self.report.findings.append(Finding(name, 'not attempted', tried, got=why))
@@ -269,6 +270,11 @@ class Exam:
         if vital and finding.verdict!='right': self.stopped = name
         self.report.findings.append(finding)
         return res
+
+    def begins(self,
+        name:str, # the property that is tried next
+    ):
+        "For whoever wants to know: here nothing happens."
 
     def _failed_itself(self, finding, e):
         "No finding about the piece: the check met something that its writer hadn't thought of."

@@ -256,9 +256,12 @@ def matching_optimizers(
     "Which optimizers a class behaves like."
     found = []
     for like in optimizers:
-        try: _held(_Tried(cls, like), 4)
+        try:
+            tried = _Tried(cls, like)
+            got = _walk(tried.make, 4)
         except Exception: continue
-        found.append(like)
+        wanted = [_walk(tried.reference(hypers), 4) for hypers in tried.hypers()]
+        if any(_first_difference(got, want, 1e-5) is None for want in wanted): found.append(like)
     return found
 
 # %% ../../nbs/grading/04_assess_optimizers.ipynb #5d771034
@@ -334,6 +337,10 @@ def _two_at_a_time(tried):
     _differs(_walk(tried.make, 3), first, shared)
     for p,q in zip(params, first[-1]):
         if not torch.equal(p, q): raise Wrong('the first one\'s weights as they were', 'they have moved', cause=shared)
+    slow = _weights()
+    alone = tried.make(slow)
+    tried.make(_weights(), lr=tried.lr*10) # another, which only has to be there
+    _differs(_walk(None, 3, params=slow, opt=alone), first, 'the rate of the one that was made last holds for all: ' + shared)
     wanted = [(_walk(tried.reference(o), 3), _walk(tried.reference(o, tried.lr*10), 3)) for o in tried.hypers()]
     for slow,fast in wanted: # the rate is looked at where the rest is right
         if not _first_difference(first, slow, 1e-5):

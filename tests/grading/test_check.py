@@ -1,5 +1,6 @@
 "The checks are right: every wrong piece in the zoo is found out where it should be, and nothing right is called wrong."
 import csv,json,os,random,re,signal,sys,threading,time,warnings
+from collections import namedtuple
 from functools import lru_cache,partial
 from pathlib import Path
 from weakref import WeakSet
@@ -12,6 +13,7 @@ import torch
 import zoo
 from conftest import chapters
 from digits_fastai.grading.assess import TooLong,time_limit
+from digits_fastai.grading import check
 from digits_fastai.grading.check import (
     Report,check_file,check_loss,check_metric,check_optimizer,check_piece,grade,kind_of,kinds)
 
@@ -70,12 +72,17 @@ def libraries():
     yield 'untar',None,archives.unpack
     yield from (('conv', None, o) for o in (convolutions.conv2d, F.conv2d))
 
+def wrong_of(pieces):
+    reports = [check_piece(o, kind, like) for kind,like,o in pieces]
+    return [o for o in reports if not o]
+
+def test_one_library_piece_of_each_kind_passes():
+    first = {(kind, like): (kind, like, o) for kind,like,o in list(libraries())[::-1] if kind!='learner'}
+    assert not wrong_of(first.values()) and len(first)>=14
+
+@pytest.mark.slow
 def test_ours_and_fastais_and_pytorchs_pass():
-    wrong,n = [],0
-    for kind,like,o in libraries():
-        report,n = check_piece(o, kind, like),n+1
-        if not report: wrong.append(report)
-    assert not wrong and n>=40, wrong
+    assert not wrong_of(libraries()) and len(list(libraries()))>=40
 
 def test_the_zoo_is_large_and_every_kind_is_in_it():
     assert len(those('wrong'))>=100 and {o.kind for o in zoo.cases}==set(kinds)
@@ -214,31 +221,173 @@ def write(folder, **files):
     return [folder/f'{k}.py' for k in files]
 
 @pytest.fixture(scope='module')
-def students(tmp_path_factory):
-    "Four files, each of which is checked once, in whatever form its grades are then asked for."
-    once = lru_cache(None)(check_file)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules['digits_fastai.grading.check'], 'check_file', once)
-        yield write(tmp_path_factory.mktemp('students'), ann=good, bo=bad, cy='x = 1', di='def f(:')
+def graded_files(tmp_path_factory):
+    "Two files, each in a process of its own; what `grade` gives as a table and says on the way."
+    folder = tmp_path_factory.mktemp('students')
+    (folder/'numbers.txt').write_text('1 2', encoding='utf-8')
+    reads = "assert open('numbers.txt').read()=='1 2'\n"
+    ends = 'import os\ndef mse(p, t): return (p-t).pow(2).mean()\ndef mnist_loss(p, t): os._exit(0)\n'
+    said = []
+    table,status = grade(write(folder, ann=reads+good, ed=ends), form='csv', limit=1.,
+                         on_file=lambda n, text: said.append((n, text)))
+    return {Path(o['file']).stem: o for o in csv.DictReader(table.splitlines())},status,said
 
-def test_a_file_is_graded(students):
-    ann,bo,cy,_ = students
-    text,status = grade([ann])
-    assert status==0 and 'SGD, optimizer (sgd): ' in text and 'wrong' not in text and 'hello' not in text
-    text,status = grade([bo], piece='optimizer', form='json')
-    found = json.loads(text)
-    assert status==1 and [o['kind'] for o in found]==['optimizer (sgd)'] and not found[0]['right']
-    assert any('uphill' in f['cause'] for f in found[0]['findings'])
-    text,status = grade([cy])
-    assert status==2 and 'nothing to check' in text
+def test_one_row_a_student(graded_files):
+    rows,status,_ = graded_files
+    assert status==1 and list(rows)==['ann','ed']
+    assert rows['ann']['optimizer']=='right' and rows['ann']['first mistake']==rows['ann']['not checked']==''
 
-def test_one_row_a_student(students):
-    text,status = grade(students, form='csv')
-    rows = {Path(o['file']).stem: o for o in csv.DictReader(text.splitlines())}
-    assert status==1 and list(rows)==['ann','bo','cy','di']
-    assert rows['ann']['optimizer']=='right' and rows['bo']['optimizer']=='wrong' and rows['cy']['optimizer']==''
-    assert rows['bo']['first mistake']=='SGD: the first step' and rows['ann']['first mistake']==''
-    assert 'can be run' in rows['di']['first mistake']
+def test_a_row_names_the_first_mistake(here):
+    row, = csv.DictReader(check._formatted({'bo.py': here(bad)}, 'csv').splitlines())
+    assert row['optimizer']==row['loss']=='wrong' and row['first mistake']=='SGD: the first step'
+
+def test_only_the_piece_that_is_asked_for_is_checked(here):
+    assert [o.kind for o in here(bad, piece='optimizer')]==['optimizer (sgd)'] and not here(bad, piece='metric')
+
+def test_a_file_that_ends_python_has_a_row_that_says_so_and_what_was_done_before(graded_files):
+    row = graded_files[0]['ed']
+    assert int(row['wrong'])==1 and int(row['right'])>=8
+    assert row['first mistake']=='mnist_loss: the process ended with status 0 at "what it is"'
+
+def test_each_report_is_given_as_its_file_is_done(graded_files):
+    said = graded_files[2]
+    assert [n for n,_ in said]==[1,2]
+    text, = [o for _,o in said if 'ann.py' in o]
+    assert 'SGD, optimizer (sgd): ' in text and 'wrong' not in text and 'hello' not in text
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    "A file's reports as its process writes them, without a process."
+    monkeypatch.setattr(sys, 'path', sys.path[:])
+    monkeypatch.setattr(check.Exam, 'begins', check.Exam.begins)
+    def look(code, name='a.py', piece=None, like=None):
+        file,out = tmp_path/name,tmp_path/'out.jsonl'
+        file.write_bytes(code if isinstance(code, bytes) else code.encode())
+        check._in_this_process(file, out, piece, like, 2.)
+        sys.modules.pop('learners_file')
+        lines = out.read_text(encoding='utf-8').splitlines() if out.exists() else []
+        out.unlink(missing_ok=True)
+        return [Report.from_dict(json.loads(o)) for o in lines]
+    return look
+
+mse = 'def mse(p, t): return ((p-t)**2).mean()\n'
+
+@pytest.mark.parametrize('code', [
+    b'\xef\xbb\xbf' + mse.encode(), ('# -*- coding: latin-1 -*-\n# gr\xfc\xdfe\n' + mse).encode('latin-1'),
+    (mse + 'import sys\nsys.exit()\n').encode()], ids=['byte-order mark', 'latin-1', 'ends with exit()'])
+def test_files_as_people_have_them_are_read(here, code):
+    report, = here(code)
+    assert report and report.kind=='loss (mse)'
+
+@pytest.mark.parametrize('code,verdict,says', [
+    ('import not_to_be_had\n', 'not seen', 'not_to_be_had'), ("open('not_there.csv')\n", 'not seen', 'not_there'),
+    ('import sys\nsys.exit(3)\n', 'not seen', 'SystemExit'), ('1/0\n', 'wrong', 'ZeroDivisionError')])
+def test_what_was_defined_before_a_file_failed_is_checked(here, code, verdict, says):
+    of_file,report = here(mse+code)
+    assert of_file['can be run'].verdict==verdict and says in of_file['can be run'].got
+    assert report and report.kind=='loss (mse)'
+
+def test_what_python_cannot_read_is_wrong(here):
+    report, = here('def f(:')
+    assert report['can be run'].verdict=='wrong' and 'SyntaxError' in report['can be run'].got
+
+def test_a_dataclass_with_postponed_annotations_is_found(here):
+    report, = here("""from __future__ import annotations
+from dataclasses import dataclass
+from torch import Tensor
+@dataclass
+class Pairs:
+    xs: Tensor
+    ys: Tensor
+    def __post_init__(self): assert len(self.xs)==len(self.ys)
+    def __len__(self): return len(self.xs)
+    def __getitem__(self, i): return self.xs[i],self.ys[i]
+""")
+    assert report and report.kind=='dataset'
+
+def notebook(*cells):
+    return json.dumps(dict(cells=[dict(cell_type='code', source=o.splitlines(True)) for o in cells], metadata={}))
+
+def test_a_notebook_is_checked_without_its_magics(here):
+    cells = 'import torch\n%matplotlib inline\n!pip install x', '%%bash\nls', 'if 1:\n    !ls', 'mse?', 'n = 7 % 2\n' + mse
+    report, = here(notebook(*cells), 'my.ipynb')
+    assert report and report.kind=='loss (mse)'
+
+def test_a_cell_that_fails_is_named_and_the_others_are_checked(here):
+    of_file,report = here(notebook('untold', mse), 'my.ipynb')
+    assert of_file['can be run'].verdict=='not seen' and 'cell 1: NameError' in of_file['can be run'].got and report
+
+def test_a_learner_gets_the_callbacks_that_lie_beside_it(here):
+    report, = here("""
+class TrainCB:
+    def step(self, learn):
+        learn.loss.backward()
+        learn.opt.step()
+        learn.opt.zero_grad()
+class Learner:
+    def __init__(self, model, dls, loss_func, opt_func, lr=.1, cbs=()):
+        self.model,self.dls,self.loss_func,self.cbs = model,dls,loss_func,cbs
+        self.opt = opt_func(model.parameters(), lr)
+    def fit(self, n_epochs):
+        for _ in range(n_epochs):
+            for xb,yb in self.dls.train:
+                self.loss = self.loss_func(self.model(xb), yb)
+                for cb in self.cbs: cb.step(self)
+""")
+    assert report.kind=='learner' and report and report['the weights after each step'].verdict=='right', report
+
+def test_a_base_that_leaves_the_step_to_others_is_let_be(here):
+    report, = here(good.replace('class SGD:', '''class Base:
+    def step(self): raise NotImplementedError
+    def zero_grad(self): pass
+    def __init__(self, params, lr): pass
+class SGD(Base):'''))
+    assert report and report.piece=='SGD'
+
+def test_a_walk_that_only_counts_the_validation_set_is_no_validation():
+    class Counts(zoo.learners.Plain):
+        def averages(self, dl):
+            sum(len(xb) for xb,_ in dl)
+            return super().averages(dl)
+    assert check_piece(Counts, 'learner')['validates all of the set'].verdict=='right'
+
+def test_a_piece_that_is_not_known_is_no_right(here):
+    focal, = here('def focal_loss(p, t): return ((1-p.softmax(1).max(1).values)**2).mean()\n')
+    assert not focal and not focal.wrong and 'focal_loss(p, t)' in str(focal) and '--like' in str(focal)
+
+def test_like_overrides_what_a_piece_is_taken_for(here):
+    code = 'def l1_loss(p, t): return ((p-t)**2).mean()\n'
+    assert not here(code)[0] and here(code, like='mse')[0].kind=='loss (mse)' and here(code, like='mse')[0]
+    with pytest.raises(ValueError, match='lion'): here(code, like='lion')
+
+def test_the_status_says_whether_all_was_checked():
+    Right,Unseen = Report('a', 'loss', [check.Finding('x', 'right')]),Report('b', 'loss', [check.Finding('x', 'not seen')])
+    assert [check._status(o) for o in ({1: [Right]}, {1: [Right,Unseen]}, {1: []})]==[0,2,2]
+    assert check._status({1: [Unseen], 2: [Report('c', 'loss', [check.Finding('x', 'wrong')])]})==1
+    row, = csv.DictReader(check._formatted({'a.py': []}, 'csv').splitlines())
+    assert row['not checked']=='no piece' and 'nothing to check' in check._formatted({'a.py': []}, 'text')
+
+@pytest.mark.parametrize('sig,status', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_who_interrupts_ends_the_children_at_once_and_keeps_what_is_done(tmp_path, monkeypatch, sig, status):
+    started = []
+    class Child(check._Child):
+        def __init__(self, *args):
+            super().__init__(*args)
+            started.append(self.process)
+    monkeypatch.setattr(check, '_Child', Child)
+    threading.Timer(.3, os.kill, (os.getpid(), sig)).start()
+    began = time.monotonic()
+    text,got = grade(write(tmp_path, a='while True: pass', b='while True: pass'))
+    assert got==status and text=='' and time.monotonic()-began<5 and started
+    assert all(o.poll() is not None for o in started)
+
+def test_half_a_report_spoils_no_other(tmp_path):
+    child = check._Child(*write(tmp_path, a='1'), None, None, 1., 60.)
+    child.end()
+    whole = json.dumps(Report('a', 'loss', [check.Finding('x', 'right')]).to_dict())
+    child.out.write_text(f'{whole}\n{whole[:50]}', encoding='utf-8')
+    found,_ = child.reports()
+    assert found[0].piece=='a' and found[0] and 'signal 9' in str(found[-1])
 
 @pytest.mark.parametrize('times', [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_the_alarm_does_not_ring_while_a_weak_reference_dies(monkeypatch, times):
@@ -251,11 +400,6 @@ def test_the_alarm_does_not_ring_while_a_weak_reference_dies(monkeypatch, times)
             while True: kept.add(Thing())
     assert not lost
 
-def test_what_ends_python_is_a_finding(tmp_path):
-    kills = 'import os\ndef mse(p, t): return (p-t).pow(2).mean()\ndef mnist_loss(p, t): os._exit(3)\n'
-    found = check_file(*write(tmp_path, kills=kills), limit=.5)
-    assert found[0].piece=='mse' and 'status 3' in str(found[-1]) and 'mnist_loss' in str(found[-1])
-
 @pytest.mark.slow # the limit must leave time for importing PyTorch
 def test_what_cannot_be_interrupted_is_a_finding(tmp_path):
     sleeps = 'def mse(p, t): return sum(range(10**12))'
@@ -266,13 +410,63 @@ def test_a_file_that_is_not_there_and_an_unknown_form(tmp_path):
     with pytest.raises(FileNotFoundError, match='gone.py'): grade([tmp_path/'gone.py'])
     with pytest.raises(ValueError, match='xml'): grade([], form='xml')
 
-def test_pieces_are_known_by_their_looks():
-    names = {o.piece.__name__: o.piece for o in zoo.cases}
-    found = {(c.kind, c.piece.__name__) for c in zoo.cases} & {(kind_of(k, o)[0], k) for k,o in names.items()}
-    assert ('optimizer','BasicOptim') in found and ('learner','BookLoop') in found and ('dataloader','generator_loader') in found
-    assert kind_of('BasicOptim', zoo.optimizers.BasicOptim)==('optimizer','sgd')
-    assert kind_of('MyAdam', zoo.optimizers.Adam)==('optimizer','adam') and kind_of('M', zoo.optimizers.Momentum)[1]=='momentum'
-    for k,want in {'mnist_loss': ('loss','mnist_loss'), 'my_cross_entropy': ('loss','cross_entropy'), 'mse_loss': ('loss','mse'),
-                   'accuracy': ('metric','accuracy'), 'batch_accuracy': ('metric','batch_accuracy'), 'untar_data': ('untar',None),
-                   'conv2d': ('conv',None), 'plot_loss_curve': (None,None), 'train_epoch': (None,None), 'convert': (None,None)}.items():
-        assert kind_of(k, lambda p, t: p)==want, k
+def softmax_cross_entropy(p, t): return -p.log_softmax(1)[range(len(p)),t].mean()
+def onehot_cross_entropy(p, t): return -(t*p.log_softmax(1)).sum(1).mean()
+def argmax_accuracy(p, t): return (p.argmax(1)==t).float().mean()
+def thresholded(p, t): return ((p>0)==(t==1)).float().mean()
+def squares(a, b): return ((a-b)**2).mean()
+class SmoothedCrossEntropy(torch.nn.Module):
+    def forward(self, p, t): return torch.nn.functional.cross_entropy(p, t, label_smoothing=.1)
+class SquaredErrors(torch.nn.Module):
+    def forward(self, a, b): return ((a-b)**2).sum()
+def sgd_of(base, **kwargs):
+    class Mine(base):
+        def __init__(self, params, lr): super().__init__(params, lr=lr, **kwargs)
+    return Mine
+
+@pytest.mark.parametrize('called,piece,kind', [
+    ('batch_accuracy', argmax_accuracy, ('metric','accuracy')), ('batch_accuracy', thresholded, ('metric','batch_accuracy')),
+    ('digit_loss', softmax_cross_entropy, ('loss','cross_entropy')), ('ce_loss', onehot_cross_entropy, ('loss','cross_entropy')),
+    ('loss', squares, ('loss','mse')), ('error_fn', squares, ('loss','mse')), ('how_far', squares, ('loss','mse')),
+    ('MyLoss', SmoothedCrossEntropy, ('loss','label_smoothing')), ('TotalLoss', SquaredErrors, ('loss','mse (sum)')),
+    ('MyOpt', sgd_of(torch.optim.RMSprop), ('optimizer','rmsprop')), ('MyOpt', sgd_of(torch.optim.Adagrad), ('optimizer','adagrad')),
+    ('MyOpt', sgd_of(torch.optim.SGD, momentum=.9, nesterov=True), ('optimizer','nesterov')),
+    ('MyOpt', sgd_of(torch.optim.SGD), ('optimizer','sgd')), ('MyAdamW', sgd_of(torch.optim.AdamW), ('optimizer','adamw')),
+    ('make_pairs', lambda images, labels: [*zip(images, labels)], ('dataset',None)),
+    ('slide', lambda img, kernel: torch.nn.functional.conv2d(img, kernel), ('conv',None)),
+    ('mse', lambda p, t: 2*squares(p, t), ('loss','mse'))],
+    ids=lambda o: o if isinstance(o, str) else None)
+def test_a_piece_is_what_it_does_and_its_name_breaks_ties(called, piece, kind): assert kind_of(called, piece)==kind
+
+class Row(dict): pass
+class Pair(namedtuple('Pair', 'x y')): pass
+class History:
+    def __init__(self): self.rows = []
+    def __getitem__(self, i): return self.rows[i]
+class Net(torch.nn.Module):
+    def forward(self, x): return x
+class Scheduler:
+    def __init__(self, optimizer, gamma=.9): pass
+    def step(self): pass
+def fib(n): yield from range(n)
+def conv(ni, nf, ks=3): return torch.nn.Conv2d(ni, nf, ks)
+
+@pytest.mark.parametrize('called,piece', [
+    ('Row', Row), ('Pair', Pair), ('History', History), ('Net', Net), ('LRScheduler', Scheduler), ('fib', fib), ('conv', conv),
+    ('valid_loss', lambda model, dl, loss_func: 0.), ('plot_loss', lambda losses, title=None: None), ('add', lambda a, b: a+b),
+    ('epoch_acc', lambda valid_dl, model: 0.), ('init_params', lambda size, std=1.: torch.randn(size)),
+    ('cos_sched', lambda start, end: lambda pos: start), ('lr_find', lambda learn, dl: None)], ids=lambda o: o if isinstance(o, str) else None)
+def test_what_lies_beside_the_pieces_is_let_be(called, piece): assert kind_of(called, piece)==(None,None)
+
+def test_a_learner_is_known_under_other_names():
+    class Trainer:
+        def __init__(self, network, train_loader, valid_loader, criterion, optimizer_class): pass
+        def train_model(self, epochs): pass
+    assert kind_of('Trainer', Trainer)==('learner',None)
+
+def test_names_without_a_value_are_known_by_what_they_say():
+    "A stub has no values; what is meant is what its name says."
+    for name,kind in {'mnist_loss': ('loss','mnist_loss'), 'my_cross_entropy': ('loss','cross_entropy'), 'mse_loss': ('loss','mse'),
+                      'accuracy': ('metric','accuracy'), 'untar_data': ('untar',None), 'conv2d': ('conv',None),
+                      'train_epoch': (None,None), 'convert': (None,None)}.items():
+        assert kind_of(name, lambda p, t: p)==kind, name

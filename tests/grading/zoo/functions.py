@@ -37,6 +37,11 @@ def one_short(img, kernel): return one_picture(img, kernel)[:-1,:-1]
 @wrong('conv', 'sums over channels', '')
 def first_channel(x, w): return F.conv2d(x[:,:1], w[:,:1])
 
+@wrong('conv', 'bias', 'the biases of all filters')
+def all_biases(x, w, bias=None):
+    out = F.conv2d(x, w)
+    return out if bias is None else out + bias.sum()
+
 @wrong('conv', 'bias', 'the bias is missing')
 def no_bias(x, w, bias=None): return F.conv2d(x, w)
 

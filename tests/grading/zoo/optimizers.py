@@ -228,3 +228,8 @@ class DecaysTheFrozen(Sgd):
         with torch.no_grad():
             for p in self.params: p *= 1-self.lr*self.wd
         super().step()
+
+@wrong('optimizer', 'two at a time', 'made last', like='sgd')
+class RateOfTheClass(Sgd):
+    "Whoever is made last sets the rate of all."
+    def __init__(self, params, lr): self.params,type(self).lr = list(params),lr
