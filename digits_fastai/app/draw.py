@@ -56,9 +56,13 @@ def _as_image(image):
                      '[H,W,4] is needed, of bytes or of numbers from 0 to 1')
 
 def _in_8_bits(im):
-    "A PIL image with 16 bits a pixel gets 8: `convert` would cut them off at 255."
+    "A PIL image with other numbers than bytes gets these: `convert` would cut off what is above 255. ValueError."
+    if im.mode=='LAB': return im.getchannel('L') # how light it is, without the colour
     if im.mode not in ('I','F') and not im.mode.startswith('I;'): return im
-    return Image.fromarray((np.asarray(im)/np.float32(257)).clip(0, 255).astype(np.uint8))
+    a = np.asarray(im).astype(np.float32)
+    if not (a>=0).all(): raise ValueError('the picture has numbers below 0, or none at all: save it as 8-bit grey')
+    white = next((o for o in (1,255,4095,65535) if a.max()<=o), a.max()) # of 8, 12 or 16 bits
+    return Image.fromarray((255*a/white).round().astype(np.uint8))
 
 def to_grey(
     image, # a PIL image, or an array or tensor [H,W], [1,H,W], [H,W,3] or [H,W,4]; bytes, or float in [0,1]
@@ -348,7 +352,7 @@ def _opened(file, start, kinds):
     "The picture in an open file, not unpacked yet. ValueError."
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning) # we look at the size ourselves
+            warnings.simplefilter('ignore') # we look at the size ourselves
             return Image.open(file, formats=kinds or _kinds())
     except Image.DecompressionBombError as e:
         raise ValueError(f'the picture has more than {most_of_a_jpeg:,} pixels: make it smaller') from e
@@ -374,9 +378,11 @@ def read_drawing(
             raise ValueError(f'the picture has {im.width*im.height:,} pixels, and more than {most:,} are not read: '
                              'make it smaller')
         try:
-            im.draft('L', (side,side)) # a JPEG is decoded smaller, in grey
-            im.load()
-            return _shrink(upright(im), side)
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore') # of notes that are damaged: the picture is not
+                im.draft('L', (side,side)) # a JPEG is decoded smaller, in grey
+                im.load()
+                return _shrink(upright(im), side)
         except Exception as e: # a broken file makes Pillow raise nearly anything
             raise ValueError(f'it is a broken picture: {e}') from e
 

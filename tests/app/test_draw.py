@@ -1,5 +1,5 @@
 "What is drawn is prepared as MNIST was; what comes as bytes is a picture or an error; the page's models are kept."
-import io,json,re,shutil,struct,tempfile,zlib
+import io,json,re,shutil,struct,tempfile,warnings,zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from PIL import Image
 from digits_fastai.app.draw import (
     centre_mass,crop_ink,evaluate,fit_box,prepare,prepare_sheet,quick_readers,read_drawing,redraw,to_grey,to_ink)
 from digits_fastai.download import standin_path
-from digits_fastai.images import load_folder,part_folder
+from digits_fastai.images import image_files,load_folder,part_folder
 from digits_fastai.nets.predict import load_reader,scribbles
 from conftest import python,run
 from drawn import as_png,drawn,full_path,hands,home_with_models
@@ -84,6 +84,15 @@ def test_any_kind_of_picture_will_do(mode):
     elif mode=='F': odd = Image.fromarray(np.asarray(im).astype(np.float32)*257)
     else: odd = im.convert(mode)
     assert odd.mode==mode and apart(prepare(odd), prepare(im))<.02
+
+@pytest.mark.parametrize('white', [1,255,4095,65535])
+def test_numbers_of_any_usual_range_are_read(white):
+    im = Image.fromarray(np.asarray(drawn()).astype(np.float32)*(white/255))
+    assert apart(prepare(im), prepare(drawn()))<.02
+
+def test_what_is_no_brightness_is_refused():
+    for odd in (-1,np.nan):
+        with pytest.raises(ValueError, match='below 0, or none'): prepare(Image.fromarray(np.full((99,99), odd, np.float32)))
 
 @pytest.mark.parametrize('ink', ['black','white','gold'])
 def test_what_is_transparent_is_paper(ink):
@@ -259,7 +268,14 @@ def test_a_picture_is_turned_as_its_camera_noted(kind, turn):
 @pytest.mark.parametrize('notes', [b'Exif\0\0nonsense', b'Exif\0\0II*\0\xff\xff\xff\xff'])
 def test_notes_that_cannot_be_read_spoil_no_photo(notes):
     plain = drawn(7)
-    assert apart(prepare(read_drawing(saved(plain, 'JPEG', exif=notes))), prepare(plain))<.05
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert apart(prepare(read_drawing(saved(plain, 'JPEG', exif=notes))), prepare(plain))<.05
+
+def test_photos_of_all_kinds_are_found_in_a_folder(tmp_path):
+    names = ['a.JPG','b.webp','c.jfif','d.heic','e.png','f.gif','g.tiff']
+    for name in [*names,'notes.txt','.hidden.jpg']: (tmp_path/name).touch()
+    assert [o.name for o in image_files(tmp_path)]==names
 
 def test_a_photo_of_48_megapixels_takes_little_memory():
     code = """
