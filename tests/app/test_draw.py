@@ -304,12 +304,45 @@ def test_shaded_paper_is_paper(levels, digit, readers):
     light = (a - shade[:,None]/2 - shade/2).clip(0, 255).astype(np.uint8)
     assert readers['convnet'](prepare(light)).argmax()==digit
 
+@pytest.mark.parametrize('seed', [1,2,4])
 @pytest.mark.parametrize('squared', [False,True])
-def test_an_empty_sheet_is_said_to_be_empty(squared):
-    from photos import paper,shadow
-    dice = np.random.default_rng(1)
+def test_an_empty_sheet_is_said_to_be_empty(squared, seed):
+    from photos import paper,shadow,tilted
+    dice = np.random.default_rng(seed)
     sheet = paper(dice, 400, 300, squared)*shadow(dice, 400, 300)[...,None]
-    with pytest.raises(ValueError, match='empty'): prepare(sheet.clip(0, 255).astype(np.uint8))
+    im = Image.fromarray(sheet.clip(0, 255).astype(np.uint8))
+    if seed>1: im = tilted(im, dice)
+    with pytest.raises(ValueError, match='empty'): prepare(im)
+
+def ruled(how, ink, strength, digits=(6,0,8), angle=.02):
+    "A sheet with digits on lines that rise by `angle`, ruled, squared or with a margin; as dark as `strength`."
+    a = np.full((480,800), 250, np.uint8)
+    for i,d in enumerate(digits): a[120:330,60+i*240:270+i*240] = drawn(d, side=210, width=18, ink=ink, paper=250)
+    y,x = np.mgrid[:480,:800]
+    is_line = (y+angle*x+20)%48<2
+    if how=='squared': is_line |= (x-angle*y)%48<2
+    if how=='margin': is_line |= abs(x-angle*y-50)<1
+    a[is_line] = np.minimum(a[is_line], 250-strength)
+    return a
+
+@pytest.mark.parametrize('how', ['ruled','squared','margin'])
+@pytest.mark.parametrize('ink,strength', [(40,30), (40,130), (110,90), (110,110)])
+def test_lines_of_the_paper_are_no_digits_and_cut_none(how, ink, strength, readers):
+    found = prepare_sheet(ruled(how, ink, strength))
+    assert [readers['convnet'](o).argmax().item() for _,o in found]==[6,0,8]
+    with pytest.raises(ValueError, match='empty'): prepare(ruled(how, ink, strength, ()))
+
+def test_lines_that_stay_are_digits_to_those_who_look(monkeypatch):
+    monkeypatch.setattr('digits_fastai.app.draw._without_lines', lambda ink: ink)
+    assert len(prepare_sheet(ruled('ruled', 110, 90)))!=3
+
+@pytest.mark.parametrize('chalk', [False,True])
+def test_a_digit_that_fills_its_picture_is_read(chalk, readers):
+    large = np.asarray(drawn(5, side=700, width=65))
+    rows,cols = (np.flatnonzero((large<128).any(axis)) for axis in (1,0))
+    tight = large[rows[0]:rows[-1]+1,cols[0]:cols[-1]+1]
+    (_,digit), = prepare_sheet(255-tight if chalk else tight)
+    assert readers['convnet'](digit).argmax()==5
 
 def read_photos(readers, test_set, n):
     "Of `n` photos: how many digits the convnet reads as MNIST has them, and how many of those in the photo."
@@ -344,6 +377,22 @@ def test_lines_are_read_one_after_the_other(readers):
     for i,d in enumerate((7,1,4,0,2,9)): sheet.paste(drawn(d, side=220, width=20), (40+i%3*290, 30+i//3*290+10*(i%2)))
     found = prepare_sheet(sheet)
     assert [readers['convnet'](o).argmax().item() for _,o in found]==[7,1,4,0,2,9]
+
+@pytest.mark.parametrize('digits,step', [((2,0,6), 115), ((4,7), 120), ((3,5), 100)])
+def test_digits_that_touch_are_cut_apart(digits, step, readers):
+    sheet = np.full((300,600), 255, np.uint8)
+    for i,d in enumerate(digits):
+        place = sheet[40:250,40+i*step:250+i*step]
+        np.minimum(place, drawn(d, side=210, width=18), out=place)
+    found = prepare_sheet(sheet)
+    assert [readers['convnet'](o).argmax().item() for _,o in found]==list(digits)
+
+def test_what_is_wide_and_no_two_digits_stays_whole():
+    bar = np.full((300,600), 255, np.uint8)
+    bar[140:160,50:550] = 0
+    assert len(prepare_sheet(bar))==1
+    wide = drawn(7).resize((420,280))
+    assert len(prepare_sheet(wide))==1
 
 def test_strokes_of_one_digit_are_one_digit():
     for hand in hands:
