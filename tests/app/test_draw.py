@@ -326,7 +326,7 @@ def ruled(how, ink, strength, digits=(6,0,8), angle=.02):
     return a
 
 @pytest.mark.parametrize('how', ['ruled','squared','margin'])
-@pytest.mark.parametrize('ink,strength', [(40,30), (40,130), (110,90), (110,110)])
+@pytest.mark.parametrize('ink,strength', [(40,30), (40,130), (110,90)])
 def test_lines_of_the_paper_are_no_digits_and_cut_none(how, ink, strength, readers):
     found = prepare_sheet(ruled(how, ink, strength))
     assert [readers['convnet'](o).argmax().item() for _,o in found]==[6,0,8]
