@@ -393,7 +393,7 @@ def draw(
 def evaluate(
     folder:Path, # drawings, in folders named after the digits: FOLDER/3/any.png
     model:Path=None, # folder of an export; the quick convnet of `digits draw` if not given
-    as_json:Json=False, # print JSON: a list with `digit`, `drawings`, `accuracy`, `test_set`
+    as_json:Json=False, # print JSON: a list with `digit`, `drawings`, `accuracy`, `test_set`, `unlike`
 ):
     "How well are your own drawings read, beside MNIST's?"
     reader = _load_reader(model) if model else None

@@ -491,7 +491,7 @@ def evaluate(
     folder:Path, # drawings and photos of any size, one digit each, in folders named after the digits: 0/…, 3/…
     reader:Reader=None, # who reads them; the quick convnet if None
     path:Path=None, # the digits to hold beside: `testing` or `valid` in it; MNIST's if None
-): # a DataFrame: digit, drawings, accuracy, and test_set: accuracy on that digit in the test set; last row: all of them
+): # a DataFrame: digit, drawings, accuracy, test_set: accuracy on that digit in the test set, unlike: share of the drawings that are unlike every digit, NaN if the model can't tell; last row: all of them
     "How well are your own drawings read, digit by digit? ValueError names what can't be read. FileNotFoundError."
     import pandas as pd
     folder = Path(folder)
@@ -505,12 +505,16 @@ def evaluate(
         raise ValueError(f'{folder} has drawings of {", ".join(others)}, and the model knows {", ".join(reader.vocab)}')
     test,labels,classes = load_folder(part_folder(path or digits_path(full=True), None, ('testing','valid')))
     drawn,tested = [],[] # for each digit, which pictures of it were read rightly
+    odd = [] # and which drawings are unlike every digit
     for name in names:
         index = reader.vocab.index(name)
         x = torch.stack([_only_digit(o) for o in image_files(folder/name)])
         drawn.append((reader(x).argmax(1)==index).float())
+        unlike = reader.unlike(x)
+        odd.append(torch.full((len(x),), torch.nan) if unlike is None else unlike.float())
         x = test[labels==classes.index(name)] if name in classes else test[:0]
         tested.append((reader(x).argmax(1)==index).float())
-    rows = list(zip([*names,'all'], [*drawn, torch.cat(drawn)], [*tested, torch.cat(tested)]))
+    for found in (drawn,tested,odd): found.append(torch.cat(found))
+    rows = zip([*names,'all'], drawn, tested, odd)
     return pd.DataFrame([dict(digit=digit, drawings=len(mine), accuracy=mine.mean().item(),
-                              test_set=theirs.mean().item()) for digit,mine,theirs in rows])
+                              test_set=theirs.mean().item(), unlike=others.mean().item()) for digit,mine,theirs,others in rows])

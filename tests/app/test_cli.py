@@ -421,7 +421,7 @@ def test_drawings_of_any_size_are_prepared_first(ten, alone, testing, tmp_path):
     rows = json.loads(digits('evaluate', tmp_path/'mine', '--model', 'ten', '--json', **alone).stdout)
     assert [(o['digit'],o['drawings']) for o in rows]==[('0',8),('7',8),('all',16)] and rows[-1]['accuracy']>=.75
     said = digits('evaluate', tmp_path/'mine', '--model', 'ten', **alone).stdout.splitlines()
-    assert said[0].split()==['digit','drawings','accuracy','test_set'] and len(said)==4
+    assert said[0].split()==['digit','drawings','accuracy','test_set','unlike'] and len(said)==4
 
 @pytest.mark.parametrize('line,said', [
     ('predict x.png --model no_model', 'no_model: train one first: digits train --out no_model'),

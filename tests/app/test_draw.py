@@ -411,6 +411,8 @@ def test_evaluate_gives_the_test_sets_own_figures_for_the_test_sets_own_digits(r
         right = (readers['linear'](x[y==d]).argmax(1)==d).float()
         assert abs(right.mean()-theirs)<1e-5 and abs(right[:30].mean()-mine)<.05
     assert abs(table.accuracy[3]-table.accuracy[:3].mean())<1e-5
+    pictures = torch.stack([prepare(o) for o in x[y==4][:30]])
+    assert abs(table.unlike[1]-readers['linear'].unlike(pictures).float().mean())<1e-5
 
 @pytest.mark.parametrize('files,said', [
     ({}, 'no drawings'), ({'3/x.png': b'hello'}, 'x.png: it is no picture'),
