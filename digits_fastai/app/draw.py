@@ -56,9 +56,13 @@ def _as_image(image):
                      '[H,W,4] is needed, of bytes or of numbers from 0 to 1')
 
 def _in_8_bits(im):
-    "A PIL image with 16 bits a pixel gets 8: `convert` would cut them off at 255."
+    "A PIL image with other numbers than bytes gets these: `convert` would cut off what is above 255. ValueError."
+    if im.mode=='LAB': return im.getchannel('L') # how light it is, without the colour
     if im.mode not in ('I','F') and not im.mode.startswith('I;'): return im
-    return Image.fromarray((np.asarray(im)/np.float32(257)).clip(0, 255).astype(np.uint8))
+    a = np.asarray(im).astype(np.float32)
+    if not (a>=0).all(): raise ValueError('the picture has numbers below 0, or none at all: save it as 8-bit grey')
+    white = next((o for o in (1,255,4095,65535) if a.max()<=o), a.max()) # of 8, 12 or 16 bits
+    return Image.fromarray((255*a/white).round().astype(np.uint8))
 
 def to_grey(
     image, # a PIL image, or an array or tensor [H,W], [1,H,W], [H,W,3] or [H,W,4]; bytes, or float in [0,1]
@@ -97,9 +101,73 @@ def _ink_on_even_paper(light):
     paper = np.median(rim)
     ink = (paper-light).clip(0)
     faint = 8*np.median(abs(rim-paper))
-    if not _is_small(light): faint = max(faint, ink.max()/8) # in a small picture a faint pixel is part of a stroke
+    if not _is_small(light): # in a small picture there are no lines, and a faint pixel is part of a stroke
+        ink = _without_lines(ink)
+        faint = max(faint, ink.max()/8)
     ink[ink<=faint] = 0
     return ink
+
+# %% ../../nbs/app/00_draw.ipynb #ed66c061
+def _samples(a, start, rise, n, outside):
+    "`n` samples on each straight line from the left side to the right, and which of them lie in the picture: [L,n]."
+    h,w = a.shape
+    right = np.linspace(0, w-1, n).astype(int)
+    down = start[:,None]+np.round(rise[:,None]*right/w).astype(int)
+    is_inside = (down>=0)&(down<h)
+    return np.where(is_inside, a[down.clip(0, h-1),right], outside),is_inside
+
+def _lines_to_try(is_ink):
+    "Where each begins at the left side, and how much lower it ends: those on which three of four samples are ink."
+    h,w = is_ink.shape
+    steepest = round(.27*w) # 15 degrees
+    starts = np.arange(-steepest, h+steepest)
+    rises = np.arange(-steepest, steepest+1, 2)
+    start,rise = (o.ravel() for o in np.meshgrid(starts, rises))
+    hits,is_inside = _samples(is_ink, start, rise, 12, True)
+    perhaps = (hits.mean(1)>.75)&(is_inside.mean(1)>=.5)
+    return start[perhaps],rise[perhaps]
+
+def _lines_across(ink):
+    "How strong the ruled lines from left to right are: [H,W], and 0 where there are none."
+    h,w = ink.shape
+    lines = np.zeros_like(ink)
+    usual = np.median(ink)
+    least = max(8, 4*np.median(abs(ink-usual)))
+    near = ndimage.maximum_filter1d(ink-usual, 3, axis=0) # no line is quite straight
+    if (near>least).any(0).mean()<.5: return lines
+    start,rise = _lines_to_try(near>least)
+    values,is_inside = _samples(near, start, rise, 48, np.inf)
+    values.sort(axis=1)
+    n = is_inside.sum(1)
+    which = np.arange(len(n))
+    weak = values[which,(.15*n).astype(int)] # only a few samples are weaker
+    middle = values[which,n//2]
+    beside,_ = _samples(np.minimum(np.roll(near, 5, 0), np.roll(near, -5, 0)), start, rise, 48, np.inf)
+    n_thin = (beside<.5*weak[:,None]).sum(1)
+    right = np.arange(w)
+    for i in np.flatnonzero((weak>least)&(n_thin>.6*n)):
+        down = start[i]+np.round(rise[i]*right/w).astype(int)
+        is_inside = (down>=0)&(down<h)
+        place = down[is_inside],right[is_inside]
+        lines[place] = np.maximum(lines[place], middle[i]+usual)
+    return lines
+
+def _without_lines(ink):
+    "Ink without the lines of ruled and squared paper."
+    h,w = ink.shape
+    step = -(-max(h, w)//256) # of each square of so many pixels, the strongest
+    squares = np.pad(ink, [(0,-h%step),(0,-w%step)])
+    small = squares.reshape(squares.shape[0]//step, step, -1, step).max((1,3))
+    across,down = (o.repeat(step, 0).repeat(step, 1)[:h,:w] for o in (_lines_across(small),_lines_across(small.T).T))
+    line = np.maximum(across, down)
+    if not line.any(): return ink
+    is_line = (line>0)&(ink<1.3*line)
+    rest = np.where(is_line, 0, ink)
+    gap = 7*step+1
+    joined_down = np.where(across>0, ndimage.grey_closing(rest, (gap,1)), 0)
+    joined_across = np.where(down>0, ndimage.grey_closing(rest, (1,gap)), 0)
+    joined = np.where(ink>.5*line, np.maximum(joined_down, joined_across), 0) # where there is paper no stroke was crossed
+    return np.where(is_line, joined, ink)
 
 # %% ../../nbs/app/00_draw.ipynb #ed66c04e
 def _paper_everywhere(light):
@@ -118,7 +186,12 @@ def _strong_pieces(ink):
     strongest = ndimage.maximum(ink, parts, which)
     area = np.bincount(parts.ravel(), minlength=n+1)
     sides = sum(np.isin(which, o).astype(int) for o in (parts[0], parts[-1], parts[:,0], parts[:,-1]))
-    is_stroke = (strongest>.6*ink.max())&(sides<3) # what touches three sides is the grid of the paper
+    longer = max(ink.shape)
+    half_width = ndimage.maximum(ndimage.distance_transform_edt(parts), parts, which)
+    is_grid = (sides>=3)&(half_width<.012*longer) # where a digit fills the picture its stroke is broad
+    slim = [0,*[min(rows.stop-rows.start, cols.stop-cols.start) for rows,cols in ndimage.find_objects(parts)]]
+    is_rest_of_a_line = (sides>0)&(np.array(slim)<.02*longer)
+    is_stroke = (strongest>.6*ink.max())&~is_grid&~is_rest_of_a_line
     is_stroke[0] = False
     is_stroke &= area>.02*max(area[is_stroke], default=0)
     if (is_stroke&(sides==0)).any(): is_stroke &= sides==0
@@ -131,7 +204,7 @@ def _ink_of_a_photo(light, is_chalk):
     if not is_chalk: missing = 255*missing/paper.clip(1)
     usual = np.median(missing)
     noise = np.median(abs(missing-usual))
-    ink = (missing-usual).clip(0)
+    ink = _without_lines((missing-usual).clip(0))
     soft = ndimage.gaussian_filter(ink, max(ink.shape)/430)
     least = 64 if is_chalk else 32 # the edge of a shadow is up to 50
     if soft.max()<max(least, 9*noise): return np.zeros_like(ink)
@@ -248,25 +321,49 @@ def _in_reading_order(pieces):
         else: lines.append([piece])
     return [o for line in lines for o in sorted(line, key=lambda o: o.left)]
 
+def _box(ink):
+    "Left, top, right and bottom of what isn't 0."
+    rows,cols = (np.flatnonzero(ink.max(axis)) for axis in (1,0))
+    return int(cols[0]),int(rows[0]),int(cols[-1])+1,int(rows[-1])+1
+
+def _is_tall(is_ink):
+    "Is it more than half as tall as the picture?"
+    rows = np.flatnonzero(is_ink.any(1))
+    return len(rows)>0 and rows[-1]-rows[0]>.6*len(is_ink)
+
+def _cut_apart(ink):
+    "Ink of digits that touch, as a list with each alone: cut where a single thin stroke goes on."
+    left,top,right,bottom = _box(ink)
+    h,w = bottom-top,right-left
+    if w<=1.35*h: return [ink] # no wider than a digit may be
+    is_ink = ink[top:bottom,left:right]>.3*ink.max()
+    places = np.arange(max(1, w//5), w-w//5)
+    n_strokes = (np.diff(is_ink.astype(int), axis=0, prepend=0)==1).sum(0)[places]
+    thickness = is_ink.sum(0)[places]
+    are_two = np.array([_is_tall(is_ink[:,:o]) and _is_tall(is_ink[:,o:]) for o in places])
+    may_be_cut = are_two&(n_strokes<=1)&(thickness<=.25*h)
+    if w>2*h and not may_be_cut.any(): may_be_cut = are_two&(thickness<=.5*h) # no digit is as wide as that
+    if not may_be_cut.any(): return [ink]
+    at = left+places[np.where(may_be_cut, thickness, h+1).argmin()]
+    is_left = np.arange(ink.shape[1])<at
+    return _cut_apart(ink*is_left)+_cut_apart(ink*~is_left)
+
 def prepare_sheet(
     image, # a picture, as for `prepare`
     dark:bool=None, # is the ink darker than the paper? found out if None
 )->list: # for each digit, in reading order: (left, top, right, bottom) in pixels, and the digit as `prepare` gives it
     "All digits of a picture. A small picture is one digit. ValueError as for `prepare`."
     ink = to_ink(to_grey(image), dark)
+    if _is_small(ink): return [(_box(ink), _in_the_form_of_mnist(ink))]
     parts,n = ndimage.label(ink, np.ones((3,3)))
     area = np.bincount(parts.ravel(), minlength=n+1)[1:]
     boxes = ndimage.find_objects(parts)
     pieces = [_Piece(i+1, boxes[i]) for i in range(n) if area[i]>=.02*area.max()]
-    if not _is_small(ink): pieces = _in_reading_order(_join(pieces))
-    if len(pieces)==1 or _is_small(ink):
-        rows,cols = (np.flatnonzero(ink.max(o)) for o in (1,0))
-        box = int(cols[0]),int(rows[0]),int(cols[-1])+1,int(rows[-1])+1
-        return [(box, _in_the_form_of_mnist(ink))]
+    pieces = _in_reading_order(_join(pieces))
     digits = []
     for piece in pieces:
-        alone = np.where(np.isin(parts, piece.numbers), ink, 0)
-        digits.append(((piece.left,piece.top,piece.right,piece.bottom), _in_the_form_of_mnist(alone)))
+        alone = ink if len(pieces)==1 else np.where(np.isin(parts, piece.numbers), ink, 0)
+        digits += [(_box(o), _in_the_form_of_mnist(o)) for o in _cut_apart(alone)]
     return digits
 
 # %% ../../nbs/app/00_draw.ipynb #7419e317
@@ -348,7 +445,7 @@ def _opened(file, start, kinds):
     "The picture in an open file, not unpacked yet. ValueError."
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning) # we look at the size ourselves
+            warnings.simplefilter('ignore') # we look at the size ourselves
             return Image.open(file, formats=kinds or _kinds())
     except Image.DecompressionBombError as e:
         raise ValueError(f'the picture has more than {most_of_a_jpeg:,} pixels: make it smaller') from e
@@ -374,9 +471,11 @@ def read_drawing(
             raise ValueError(f'the picture has {im.width*im.height:,} pixels, and more than {most:,} are not read: '
                              'make it smaller')
         try:
-            im.draft('L', (side,side)) # a JPEG is decoded smaller, in grey
-            im.load()
-            return _shrink(upright(im), side)
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore') # of notes that are damaged: the picture is not
+                im.draft('L', (side,side)) # a JPEG is decoded smaller, in grey
+                im.load()
+                return _shrink(upright(im), side)
         except Exception as e: # a broken file makes Pillow raise nearly anything
             raise ValueError(f'it is a broken picture: {e}') from e
 
@@ -392,7 +491,7 @@ def evaluate(
     folder:Path, # drawings and photos of any size, one digit each, in folders named after the digits: 0/…, 3/…
     reader:Reader=None, # who reads them; the quick convnet if None
     path:Path=None, # the digits to hold beside: `testing` or `valid` in it; MNIST's if None
-): # a DataFrame: digit, drawings, accuracy, and test_set: accuracy on that digit in the test set; last row: all of them
+): # a DataFrame: digit, drawings, accuracy, test_set: accuracy on that digit in the test set, unlike: share of the drawings that are unlike every digit, NaN if the model can't tell; last row: all of them
     "How well are your own drawings read, digit by digit? ValueError names what can't be read. FileNotFoundError."
     import pandas as pd
     folder = Path(folder)
@@ -406,12 +505,16 @@ def evaluate(
         raise ValueError(f'{folder} has drawings of {", ".join(others)}, and the model knows {", ".join(reader.vocab)}')
     test,labels,classes = load_folder(part_folder(path or digits_path(full=True), None, ('testing','valid')))
     drawn,tested = [],[] # for each digit, which pictures of it were read rightly
+    odd = [] # and which drawings are unlike every digit
     for name in names:
         index = reader.vocab.index(name)
         x = torch.stack([_only_digit(o) for o in image_files(folder/name)])
         drawn.append((reader(x).argmax(1)==index).float())
+        unlike = reader.unlike(x)
+        odd.append(torch.full((len(x),), torch.nan) if unlike is None else unlike.float())
         x = test[labels==classes.index(name)] if name in classes else test[:0]
         tested.append((reader(x).argmax(1)==index).float())
-    rows = list(zip([*names,'all'], [*drawn, torch.cat(drawn)], [*tested, torch.cat(tested)]))
+    for found in (drawn,tested,odd): found.append(torch.cat(found))
+    rows = zip([*names,'all'], drawn, tested, odd)
     return pd.DataFrame([dict(digit=digit, drawings=len(mine), accuracy=mine.mean().item(),
-                              test_set=theirs.mean().item()) for digit,mine,theirs in rows])
+                              test_set=theirs.mean().item(), unlike=others.mean().item()) for digit,mine,theirs,others in rows])

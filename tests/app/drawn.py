@@ -78,7 +78,7 @@ def full_path(tmp_path_factory):
     return digits_path(full=True)
 
 def home_with_models(tmp_path_factory):
-    "A FASTAI_HOME with all digits, in which the page's four models lie, trained on 8,000 of them; made once."
+    "A FASTAI_HOME with all digits, in which the page's four models lie, trained on 5,000 of them; made once."
     base,path = tmp_path_factory.getbasetemp(),full_path(tmp_path_factory)
     if 'PYTEST_XDIST_WORKER' in os.environ: base = base.parent # all workers have the same models
     home = base/'home_with_models'
@@ -93,7 +93,7 @@ def _train_models(home, path):
         (home/'data').mkdir(parents=True)
         (home/'data'/path.name).symlink_to(path)
         data = ten_digits(path)
-        some = torch.randperm(len(data.x), generator=torch.Generator().manual_seed(0))[:8_000]
+        some = torch.randperm(len(data.x), generator=torch.Generator().manual_seed(0))[:5_000]
         data.x,data.y = data.x[some],data.y[some]
         for name in quick_models: train_quick(name, data, folder/name)
     return home

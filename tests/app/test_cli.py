@@ -116,7 +116,7 @@ def test_tab_completes_commands_options_and_choices(tmp_path):
 
 @pytest.mark.parametrize('line', ['ladder --quik', 'lader', 'ladder --out', 'ladder --seed many', 'ladder surplus',
     'train --model resnet', 'train --epochs few',
-    'train --epochs 0', 'train --epochs -1', 'train --batch-size 0', 'train --batch-size -1', 'train --lr nan',
+    'train --epochs 0', 'train --epochs -1', 'train --batch-size 0', 'train --batch-size -1', 'train --batch-size 99999999999999999999', 'train --lr nan',
     'train --lr -1', 'train --lr 0', 'train --lr inf', 'train --seed -1', 'ladder --seed -1', 'draw --port 70000', 'data convert jpg', 'data fetch', 'predict --model'])
 def test_a_wrong_word_gives_a_sentence_and_status_2(line, tmp_path):
     res = digits(*line.split(), ok=False, cwd=tmp_path)
@@ -421,19 +421,23 @@ def test_drawings_of_any_size_are_prepared_first(ten, alone, testing, tmp_path):
     rows = json.loads(digits('evaluate', tmp_path/'mine', '--model', 'ten', '--json', **alone).stdout)
     assert [(o['digit'],o['drawings']) for o in rows]==[('0',8),('7',8),('all',16)] and rows[-1]['accuracy']>=.75
     said = digits('evaluate', tmp_path/'mine', '--model', 'ten', **alone).stdout.splitlines()
-    assert said[0].split()==['digit','drawings','accuracy','test_set'] and len(said)==4
+    assert said[0].split()==['digit','drawings','accuracy','test_set','unlike'] and len(said)==4
 
 @pytest.mark.parametrize('line,said', [
     ('predict x.png --model no_model', 'no_model: train one first: digits train --out no_model'),
     ('predict x.png', 'train one first: digits train'), ('evaluate nowhere', 'nowhere'), ('check gone.py', 'gone.py'),
-    ('draw --model no_model --port 0', 'train one first'), ('evaluate . --model no_model', 'train one first')])
+    ('draw --model no_model --port 0', 'train one first'), ('evaluate . --model no_model', 'train one first'),
+    ('progress nowhere', 'digits exercises --out nowhere'), ('train --data gone --out never', 'belong into DIR/training/3')])
 def test_what_is_not_there_is_one_sentence_and_status_2(line, said, alone):
     res = digits(*line.split(), ok=False, **alone)
     assert said in one_sentence(res, 2) and not res.stdout
 
-@pytest.mark.parametrize('line,said', [('data download --full', 'Ways out'), ('progress nowhere', 'nowhere')])
-def test_what_cannot_be_done_is_one_sentence(line, said, alone):
-    assert said in one_sentence(digits(*line.split(), ok=False, **alone))
+def test_what_cannot_be_fetched_is_one_sentence(alone):
+    assert 'Ways out' in one_sentence(digits('data', 'download', '--full', ok=False, **alone))
+
+def test_a_name_with_a_new_line_is_told_in_one(ten, alone):
+    assert r'gone\n\x1b[31m.jpg: No such file' in one_sentence(digits('predict', '--model', 'ten', '--drawing', 'gone\n\x1b[31m.jpg',
+                                                                    ok=False, **alone), 2)
 
 def test_invert_and_drawing_go_together(ten, alone, testing, tmp_path):
     from PIL import ImageOps

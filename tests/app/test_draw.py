@@ -1,5 +1,5 @@
 "What is drawn is prepared as MNIST was; what comes as bytes is a picture or an error; the page's models are kept."
-import io,json,re,shutil,struct,tempfile,zlib
+import io,json,re,shutil,struct,tempfile,warnings,zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from PIL import Image
 from digits_fastai.app.draw import (
     centre_mass,crop_ink,evaluate,fit_box,prepare,prepare_sheet,quick_readers,read_drawing,redraw,to_grey,to_ink)
 from digits_fastai.download import standin_path
-from digits_fastai.images import load_folder,part_folder
+from digits_fastai.images import image_files,load_folder,part_folder
 from digits_fastai.nets.predict import load_reader,scribbles
 from conftest import python,run
 from drawn import as_png,drawn,full_path,hands,home_with_models
@@ -84,6 +84,15 @@ def test_any_kind_of_picture_will_do(mode):
     elif mode=='F': odd = Image.fromarray(np.asarray(im).astype(np.float32)*257)
     else: odd = im.convert(mode)
     assert odd.mode==mode and apart(prepare(odd), prepare(im))<.02
+
+@pytest.mark.parametrize('white', [1,255,4095,65535])
+def test_numbers_of_any_usual_range_are_read(white):
+    im = Image.fromarray(np.asarray(drawn()).astype(np.float32)*(white/255))
+    assert apart(prepare(im), prepare(drawn()))<.02
+
+def test_what_is_no_brightness_is_refused():
+    for odd in (-1,np.nan):
+        with pytest.raises(ValueError, match='below 0, or none'): prepare(Image.fromarray(np.full((99,99), odd, np.float32)))
 
 @pytest.mark.parametrize('ink', ['black','white','gold'])
 def test_what_is_transparent_is_paper(ink):
@@ -259,7 +268,14 @@ def test_a_picture_is_turned_as_its_camera_noted(kind, turn):
 @pytest.mark.parametrize('notes', [b'Exif\0\0nonsense', b'Exif\0\0II*\0\xff\xff\xff\xff'])
 def test_notes_that_cannot_be_read_spoil_no_photo(notes):
     plain = drawn(7)
-    assert apart(prepare(read_drawing(saved(plain, 'JPEG', exif=notes))), prepare(plain))<.05
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        assert apart(prepare(read_drawing(saved(plain, 'JPEG', exif=notes))), prepare(plain))<.05
+
+def test_photos_of_all_kinds_are_found_in_a_folder(tmp_path):
+    names = ['a.JPG','b.webp','c.jfif','d.heic','e.png','f.gif','g.tiff']
+    for name in [*names,'notes.txt','.hidden.jpg']: (tmp_path/name).touch()
+    assert [o.name for o in image_files(tmp_path)]==names
 
 def test_a_photo_of_48_megapixels_takes_little_memory():
     code = """
@@ -288,12 +304,45 @@ def test_shaded_paper_is_paper(levels, digit, readers):
     light = (a - shade[:,None]/2 - shade/2).clip(0, 255).astype(np.uint8)
     assert readers['convnet'](prepare(light)).argmax()==digit
 
+@pytest.mark.parametrize('seed', [1,2,4])
 @pytest.mark.parametrize('squared', [False,True])
-def test_an_empty_sheet_is_said_to_be_empty(squared):
-    from photos import paper,shadow
-    dice = np.random.default_rng(1)
+def test_an_empty_sheet_is_said_to_be_empty(squared, seed):
+    from photos import paper,shadow,tilted
+    dice = np.random.default_rng(seed)
     sheet = paper(dice, 400, 300, squared)*shadow(dice, 400, 300)[...,None]
-    with pytest.raises(ValueError, match='empty'): prepare(sheet.clip(0, 255).astype(np.uint8))
+    im = Image.fromarray(sheet.clip(0, 255).astype(np.uint8))
+    if seed>1: im = tilted(im, dice)
+    with pytest.raises(ValueError, match='empty'): prepare(im)
+
+def ruled(how, ink, strength, digits=(6,0,8), angle=.02):
+    "A sheet with digits on lines that rise by `angle`, ruled, squared or with a margin; as dark as `strength`."
+    a = np.full((480,800), 250, np.uint8)
+    for i,d in enumerate(digits): a[120:330,60+i*240:270+i*240] = drawn(d, side=210, width=18, ink=ink, paper=250)
+    y,x = np.mgrid[:480,:800]
+    is_line = (y+angle*x+20)%48<2
+    if how=='squared': is_line |= (x-angle*y)%48<2
+    if how=='margin': is_line |= abs(x-angle*y-50)<1
+    a[is_line] = np.minimum(a[is_line], 250-strength)
+    return a
+
+@pytest.mark.parametrize('how', ['ruled','squared','margin'])
+@pytest.mark.parametrize('ink,strength', [(40,30), (40,130), (110,90)])
+def test_lines_of_the_paper_are_no_digits_and_cut_none(how, ink, strength, readers):
+    found = prepare_sheet(ruled(how, ink, strength))
+    assert [readers['convnet'](o).argmax().item() for _,o in found]==[6,0,8]
+    with pytest.raises(ValueError, match='empty'): prepare(ruled(how, ink, strength, ()))
+
+def test_lines_that_stay_are_digits_to_those_who_look(monkeypatch):
+    monkeypatch.setattr('digits_fastai.app.draw._without_lines', lambda ink: ink)
+    assert len(prepare_sheet(ruled('ruled', 110, 90)))!=3
+
+@pytest.mark.parametrize('chalk', [False,True])
+def test_a_digit_that_fills_its_picture_is_read(chalk, readers):
+    large = np.asarray(drawn(5, side=700, width=65))
+    rows,cols = (np.flatnonzero((large<128).any(axis)) for axis in (1,0))
+    tight = large[rows[0]:rows[-1]+1,cols[0]:cols[-1]+1]
+    (_,digit), = prepare_sheet(255-tight if chalk else tight)
+    assert readers['convnet'](digit).argmax()==5
 
 def read_photos(readers, test_set, n):
     "Of `n` photos: how many digits the convnet reads as MNIST has them, and how many of those in the photo."
@@ -329,6 +378,22 @@ def test_lines_are_read_one_after_the_other(readers):
     found = prepare_sheet(sheet)
     assert [readers['convnet'](o).argmax().item() for _,o in found]==[7,1,4,0,2,9]
 
+@pytest.mark.parametrize('digits,step', [((2,0,6), 115), ((4,7), 120), ((3,5), 100)])
+def test_digits_that_touch_are_cut_apart(digits, step, readers):
+    sheet = np.full((300,600), 255, np.uint8)
+    for i,d in enumerate(digits):
+        place = sheet[40:250,40+i*step:250+i*step]
+        np.minimum(place, drawn(d, side=210, width=18), out=place)
+    found = prepare_sheet(sheet)
+    assert [readers['convnet'](o).argmax().item() for _,o in found]==list(digits)
+
+def test_what_is_wide_and_no_two_digits_stays_whole():
+    bar = np.full((300,600), 255, np.uint8)
+    bar[140:160,50:550] = 0
+    assert len(prepare_sheet(bar))==1
+    wide = drawn(7).resize((420,280))
+    assert len(prepare_sheet(wide))==1
+
 def test_strokes_of_one_digit_are_one_digit():
     for hand in hands:
         for d in range(10): assert len(prepare_sheet(drawn(d, hand)))==1, (hand,d)
@@ -346,6 +411,8 @@ def test_evaluate_gives_the_test_sets_own_figures_for_the_test_sets_own_digits(r
         right = (readers['linear'](x[y==d]).argmax(1)==d).float()
         assert abs(right.mean()-theirs)<1e-5 and abs(right[:30].mean()-mine)<.05
     assert abs(table.accuracy[3]-table.accuracy[:3].mean())<1e-5
+    pictures = torch.stack([prepare(o) for o in x[y==4][:30]])
+    assert abs(table.unlike[1]-readers['linear'].unlike(pictures).float().mean())<1e-5
 
 @pytest.mark.parametrize('files,said', [
     ({}, 'no drawings'), ({'3/x.png': b'hello'}, 'x.png: it is no picture'),

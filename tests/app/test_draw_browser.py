@@ -326,6 +326,21 @@ def test_a_correction_is_taken_back_by_undo_and_then_has_another_label(opened, s
     new = [o for o in kept(served) if o not in before]
     assert len(new)==1 and new[0].startswith('1/')
 
+def test_several_corrections_are_taken_back_one_after_the_other(opened, served):
+    tab,before = opened(),kept(served)
+    for digit in '27':
+        draw(tab, hands['slanted'][int(digit)])
+        guess(tab)
+        tab.keyboard.press(digit)
+        tab.locator('#status').get_by_text(f'Kept as a {digit}').wait_for()
+    assert len(kept(served))==len(before)+2
+    for left in (1,0):
+        while not strokes_of(tab): tab.keyboard.press('u')
+        tab.locator('#status').get_by_text('Taken back').wait_for()
+        wait_until(tab, '!keeping')
+        assert len(kept(served))==len(before)+left
+        while strokes_of(tab): tab.keyboard.press('u')
+
 def test_a_scribble_is_unlike_every_digit(opened):
     tab = opened()
     draw(tab, [lines((.1,.1),(.9,.3),(.1,.4),(.9,.6),(.1,.7),(.9,.9),(.8,.1),(.3,.9),(.5,.1),(.1,.9))])

@@ -9,7 +9,7 @@ const paper = $('paper'), collecting = 'collect' in document.body.dataset
 let state = {strokes: [], picture: null}, past = []
 const pen = {x: side/2, y: side/2, down: false, shown: false} // the keyboard's
 let drawing = null // the pointer's stroke, while it is being drawn
-let kept = null // the state that was kept last: undone, it is taken out of the collection again
+const kept = new Set() // states that were kept: undone, they are taken out of the collection again
 
 const empty = () => !state.strokes.length && !state.picture
 
@@ -23,7 +23,7 @@ function undo() {
   if (!past.length || keeping) return
   state = past.pop()
   changed()
-  if (state == kept) forget()
+  if (kept.has(state)) forget()
 }
 
 function clear() {
@@ -129,7 +129,7 @@ async function keep(label) {
   try {
     const said = await post('/collect', {image: asPng(), label})
     if (state == drawn) clear()
-    kept = drawn
+    kept.add(drawn)
     tell(`Kept as a ${label}. ${said.drawings === 1 ? 'It is the first' : `There are ${said.drawings} of them`} now. Undo takes it back.`)
   } catch (e) { tell(e.message) }
   keeping = false
@@ -137,9 +137,10 @@ async function keep(label) {
 
 async function forget() {
   keeping = true
+  const drawn = state
   try {
     await post('/forget', {image: asPng()})
-    kept = null
+    kept.delete(drawn)
     tell('Taken back: it is kept no longer.')
   } catch (e) { tell(`It could not be taken back. ${e.message}`) }
   keeping = false
