@@ -54,11 +54,9 @@ def _installed(requirement):
 
 def _look_at_versions():
     yield Diagnosis('python', 'fine', f'{platform.python_version()} on {platform.system()}')
-    packages = 'torch','torchvision','fastai','fastcore','plum-dispatch'
-    there = [o for o in packages if _installed(o)]
-    missing = [o for o in packages if not _installed(o)]
-    yield Diagnosis('packages', 'fine', ', '.join(_installed(o) for o in there))
-    if missing: yield Diagnosis('packages', 'wrong', f'not there: {", ".join(missing)}', f'pip install {" ".join(missing)}')
+    for o in ('torch','torchvision','fastai','fastcore','plum-dispatch'):
+        if _installed(o): yield Diagnosis('package', 'fine', _installed(o))
+        else: yield Diagnosis('package', 'wrong', f'not there: {o}', f'pip install {o}')
     for one,other,happens,do in known_bad:
         if _installed(one) and _installed(other):
             yield Diagnosis('combination', 'wrong', f'{_installed(one)} with {_installed(other)}: {happens}', do)
@@ -69,14 +67,6 @@ def _ask_pip():
     for line in (check.stdout or check.stderr).splitlines(): yield Diagnosis('pip check', verdict, line)
 
 # %% ../../nbs/app/02_doctor.ipynb #715ce4a9
-def _look_at_set(folder, whole, get):
-    if not folder.is_dir():
-        return Diagnosis(folder.name, 'note', "is not in the cache: offline, scikit-learn's small digits stand in", get)
-    n = count_files(folder, '.png')
-    found = f'{n:,} of {whole:,} pictures'
-    if n<whole: return Diagnosis(folder.name, 'wrong', found, f'{get} --force')
-    return Diagnosis(folder.name, 'fine', found)
-
 def _look_at_cache():
     try: folder = cache_folder('data')
     except (IniError,UnicodeDecodeError) as e:
@@ -85,8 +75,12 @@ def _look_at_cache():
     there = next(o for o in (folder, *folder.parents) if o.exists())
     if there.is_dir() and os.access(there, os.W_OK): yield Diagnosis('cache', 'fine', str(folder))
     else: yield Diagnosis('cache', 'wrong', f'{folder} cannot be written to', 'give FASTAI_HOME another folder')
-    yield _look_at_set(folder/'mnist_sample', 14_434, 'digits data download')
-    yield _look_at_set(folder/'mnist_png', 70_000, 'digits data download --full')
+    for name,whole,get in (('mnist_sample', 14_434, 'digits data download'), ('mnist_png', 70_000, 'digits data download --full')):
+        n = count_files(folder/name, '.png') if (folder/name).is_dir() else None
+        found = f'{n or 0:,} of {whole:,} pictures'
+        if n is None: yield Diagnosis(name, 'note', "is not in the cache: offline, scikit-learn's small digits stand in", get)
+        elif n<whole: yield Diagnosis(name, 'wrong', found, f'{get} --force')
+        else: yield Diagnosis(name, 'fine', found)
 
 # %% ../../nbs/app/02_doctor.ipynb #04cdb44d
 def tiny_fit():

@@ -177,7 +177,7 @@ def export(self:Learner,
 def _card(info, about, described=False):
     name,form = info['model'],info['input']
     shape = ','.join(map(str, form['shape']))
-    loads = 'load_learner(folder)' if described else f"load_learner(folder, models=models={{'{name}': {name}}})"
+    loads = 'load_learner(folder)' if described else f"load_learner(folder, models={{'{name}': {name}}})"
     needs = '' if described else f', where `{name}` is the function that builds the model'
     measured = ', '.join(f'{k} {v:.4f}' for k,v in info['measured'].items())
     return f"""# {name}

@@ -1,8 +1,10 @@
 "digits doctor: what it says to a healthy installation, and to each kind of patient."
 import json,os,subprocess
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 
+from digits_fastai.app import doctor
 from test_cli import digits,in_a_process
 
 
@@ -35,10 +37,29 @@ def with_packages(folder, monkeypatch, *versions, **modules):
     monkeypatch.setenv('PYTHONPATH', os.pathsep.join([str(folder), os.environ['PYTHONPATH']]))
 
 
+looked_at = {'python','package','pip check','cache','mnist_sample','a tiny fit'}
+
+@pytest.mark.slow # imports fastai in one more process, and pip's own check takes seconds
 def test_a_healthy_installation_is_well_and_nothing_is_left_behind(path, tmp_path):
     found,_ = examined(cwd=tmp_path, ask=in_a_process)
-    assert {'python','packages','pip check','cache','mnist_sample','a tiny fit'}<=set(found)
-    assert found['a tiny fit']['verdict']=='fine' and not list(tmp_path.iterdir())
+    assert looked_at<=set(found) and found['a tiny fit']['verdict']=='fine' and not list(tmp_path.iterdir())
+
+def test_a_healthy_installation_is_well(path, tmp_path, monkeypatch):
+    def in_this_process(command, **kwargs):
+        if command[-2]=='-c': exec(command[-1], {})
+        return subprocess.CompletedProcess(command, 0, '', '')
+    monkeypatch.setattr(subprocess, 'run', in_this_process)
+    found,_ = examined(cwd=tmp_path)
+    assert looked_at-{'pip check'}<=set(found) and found['a tiny fit']['verdict']=='fine' and not list(tmp_path.iterdir())
+
+def test_a_package_that_is_missing_is_named(path, tmp_path, monkeypatch, quick_pip):
+    there = doctor.version
+    def without_torchvision(name):
+        if name=='torchvision': raise PackageNotFoundError(name)
+        return there(name)
+    monkeypatch.setattr(doctor, 'version', without_torchvision)
+    wrong = [o for o in doctor.examine(trial=False) if o.verdict=='wrong']
+    assert [o.do for o in wrong]==['pip install torchvision'] and 'torchvision' in wrong[0].found
 
 def test_a_person_sees_columns_whatever_the_names_are(path, tmp_path, quick_pip):
     lines = digits('doctor', '--quick', cwd=tmp_path, DIGITS_FASTAI_STRICT='1').stdout.splitlines()
@@ -59,7 +80,15 @@ def test_the_newest_set_is_no_enemy(tmp_path, path, monkeypatch, quick_pip):
     with_packages(tmp_path, monkeypatch, 'fastai-2.8.12', 'fastcore-2.2.39', 'plum_dispatch-2.9.0', 'nbdev-3.0.0')
     assert 'combination' not in examined('--quick', ok=False)[0]
 
-def test_what_pip_check_says_is_a_note(tmp_path, path, monkeypatch):
+def test_what_pip_check_says_is_a_note(path, monkeypatch):
+    said = 'torchvision 0.29 has requirement torch==2.14, but you have torch 1.0.\n'
+    def run(command, **kwargs): return subprocess.CompletedProcess(command, 1, said, '')
+    monkeypatch.setattr(subprocess, 'run', run)
+    found,res = examined('--quick')
+    assert found['pip check']['verdict']=='note' and 'torch 1.0' in res.stdout
+
+@pytest.mark.slow # pip looks through all packages
+def test_pip_is_asked_what_does_not_go_together(tmp_path, path, monkeypatch):
     with_packages(tmp_path, monkeypatch, 'torch-1.0')
     found,res = examined('--quick')
     assert found['pip check']['verdict']=='note' and 'torch 1.0' in res.stdout

@@ -3,7 +3,7 @@
 Whatever is said to be equal here is equal to the last bit. What has to survive a kill is killed: at every change of a file,
 by a child of the nursery (killing.py), and at random moments.
 """
-import hashlib,json,math,os,pickle,random,shutil,signal,time
+import hashlib,json,math,os,pickle,random,re,shutil,signal,time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -652,6 +652,12 @@ def exported(tmp_path):
     learn.fit(2, .02)
     (tmp_path/'box').mkdir()
     return learn,learn.export(tmp_path/'box'/'m', 'net', models, dict(n=10))
+
+def test_the_call_that_a_card_names_loads_the_export(exported):
+    learn,folder = exported
+    call = re.search('To load it: `(.*?)`', (folder/'card.md').read_text())[1]
+    loaded = eval(call, dict(load_learner=load_learner, folder=folder, net=models['net']))
+    assert torch.equal(preds(loaded), preds(learn))
 
 def test_an_export_predicts_the_same_in_another_process(exported, nursery):
     learn,folder = exported

@@ -292,6 +292,18 @@ def test_a_failing_tracker_stops_a_fit_before_the_first_batch_and_never_after(mo
     assert len([o for o in said if 'W&B failed' in str(o.message)])==1
     assert torch.equal(learn.model.weight, plain.model.weight) and learn.recorder.values==plain.recorder.values
 
+def test_offline_wandb_is_told_to_be_silent_and_to_call_nobody(tmp_path, monkeypatch):
+    monkeypatch.delenv('WANDB_ERROR_REPORTING')
+    asked = []
+    def init(**kwargs):
+        asked.append((kwargs, os.environ['WANDB_ERROR_REPORTING']))
+        raise OSError('seen enough')
+    monkeypatch.setattr(wandb, 'init', init)
+    with pytest.raises(OSError, match='seen enough'): learner(WandbCallback(dir=tmp_path/'runs')).fit(1)
+    kwargs,reports = asked[0]
+    assert kwargs['mode']=='offline' and kwargs['settings']==dict(console='off', silent=True) and reports=='false'
+    assert kwargs['dir']==tmp_path/'runs' and (tmp_path/'runs').is_dir()
+
 def test_offline_unless_told_otherwise(monkeypatch):
     def mode(**kwargs): return WandbCallback(**kwargs).init['mode']
     assert mode()=='offline'
@@ -318,6 +330,7 @@ learner(WandbCallback(dir='runs')).fit(2)
 core = [o for o in started if 'wandb-core' in o[0]]
 assert len(core)==1 and '--no-observability' in core[0], started # else it looks for its makers' server, offline or not
 '''
+@pytest.mark.slow # one more process, with W&B's own behind it
 def test_nothing_is_said_nobody_is_called_and_nothing_is_written_elsewhere(tmp_path):
     for o in ('home','cwd','tmp'): (tmp_path/o).mkdir()
     env = {o: None for o in os.environ if 'WANDB' in o} # the process behind the runs of this one, among them
