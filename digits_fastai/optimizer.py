@@ -215,7 +215,7 @@ def set_hyper(
         if hasattr(opt, name): setattr(opt, name, per_group(value, 1)[0])
         return
     values = per_group(value, len(opt.param_groups))
-    if hasattr(opt, 'set_hyper'): return opt.set_hyper(name, values)
+    if hasattr(opt, 'set_hyper') and not isinstance(opt, Optimizer): return opt.set_hyper(name, values) # fastai's
     for g,v,old in zip(opt.param_groups, values, get_hyper(opt, name)):
         if old is None: continue
         if name in g: g[name] = v

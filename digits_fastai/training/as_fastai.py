@@ -17,7 +17,7 @@ from ..dataloaders import device_of
 from ..events import Callback,CancelBatchException
 from ..images import show_images
 from ..learner import Callbacks,Learner
-from ..optimizer import Optimizer,per_group
+from ..optimizer import Optimizer,set_hyper as set_hyper_of
 
 # %% ../../nbs/training/10_as_fastai.ipynb #38c92961
 @patch
@@ -89,11 +89,15 @@ def ordered_cbs(self:Callbacks,
     return L(cb for cb,_ in self._listeners[event])
 
 # %% ../../nbs/training/10_as_fastai.ipynb #abf0d99f
-def _replace_cbs(self, cbs):
+@patch(as_prop=True)
+def cbs(self:Learner):
+    "The callbacks, in the order in which they were added."
+    return vars(self)['cbs']
+
+@patch(set_prop=True, nm='cbs')
+def _replace_cbs(self:Learner, cbs):
     vars(self)['cbs'] = L(cbs)
     self._listen()
-
-Callbacks.cbs = property(lambda self: vars(self)['cbs'], _replace_cbs)
 
 # %% ../../nbs/training/10_as_fastai.ipynb #522e86e4
 @patch
@@ -126,8 +130,7 @@ def set_hyper(self:Optimizer,
     v, # the new value: for all groups, for each (a list), or a slice
 ):
     "Set one. ValueError for too many or too few values."
-    for g,o in zip(self.param_groups, per_group(v, len(self.param_groups))):
-        if k in g: g[k] = o
+    set_hyper_of(self, k, v)
 
 @patch
 def set_hypers(self:Optimizer,
@@ -146,15 +149,13 @@ _instead = {
     'SaveModelCallback': 'take SaveModelCallback of digits_fastai.training.stopping',
     'NonNativeMixedPrecision': 'take MixedPrecision of digits_fastai.training.callbacks',
 }
-_may_be_added = Callbacks._may_be_added
 
-def _named_and_may_be_added(self, cb):
+@patch
+def _may_be_added(self:Learner, cb):
     for cls in type(cb).__mro__:
         if cls.__module__.startswith('fastai.') and cls.__name__ in _instead:
             raise ValueError(f"fastai's {cls.__name__} works in fastai's Learner only: {_instead[cls.__name__]}")
-    _may_be_added(self, cb)
-
-Callbacks._may_be_added = _named_and_may_be_added
+    super(Learner, self)._may_be_added(cb)
 
 # %% ../../nbs/training/10_as_fastai.ipynb #63af0e4b
 @patch
