@@ -209,7 +209,8 @@ mutants = [Mutant(*o) for o in [
     ('new and old exchanged', 'metrics', same_training,
      'torch.lerp(loss, self.val.to(loss), self.beta)', 'torch.lerp(self.val.to(loss), loss, self.beta)'),
     ('the average begins at the first loss', 'metrics', same_training,
-     'self.val = torch.lerp(loss,', 'if not self.count: self.val = loss\n        self.val = torch.lerp(loss,'),
+     'losses = [_mean(o) for o in losses]',
+     'losses = [_mean(o) for o in losses]\n        if not self.count: self.val = losses[0]'),
     # 08 learner: the loop
     ('forgets zero_grad', 'learner', same_training,
      '        self.opt.zero_grad()\n', ''),
