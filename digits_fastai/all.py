@@ -47,7 +47,7 @@ _not_for_the_star = """
     by_position BatchSampler device_of in_order
     Optimizer norm_layers per_group groups_for get_hyper set_hyper opt_lr set_opt_lr is_norm note_norms_and_biases
     loss_function activation_of
-    HasCallbacks Callbacks TrainingLoop Evaluator batch_events events cancellations ProgressTable blame noting_interrupts
+    HasCallbacks Callbacks LoopState TrainingLoop Evaluator batch_events events cancellations ProgressTable blame noting_interrupts
     Value LinearByHand ReLUByHand SigmoidByHand FlattenByHand NetByHand
     loss_gradient mse_gradient mnist_loss_gradient cross_entropy_gradient
     all_rungs quick_rungs Digits TwoDigits two_digits guess pixel_similarity linear_by_hand linear_learner

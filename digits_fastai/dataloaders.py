@@ -112,9 +112,36 @@ def collate(
         return type(first)(*columns) if hasattr(first, '_fields') else type(first)(columns) # a namedtuple, or not
     return tuple(items)
 
+# %% ../nbs/03_dataloaders.ipynb #69018241
+class _Fetches:
+    "How a batch is fetched: whole, where the dataset can give many items at once; else item by item."
+    def _get_batch(self, idxs):
+        ds = self.dataset
+        if hasattr(ds, 'get_batch'): return ds.get_batch(idxs)
+        if isinstance(ds, (Tensor,np.ndarray)): return _rows(ds, idxs)
+        if isinstance(ds, TensorDataset): return tuple(_rows(o, idxs) for o in ds.tensors)
+        return collate([ds[i] for i in idxs.tolist()])
+
+# %% ../nbs/03_dataloaders.ipynb #fc2e8759
+class _Batches:
+    def __init__(self, get_batch): self.get_batch = get_batch
+    def __getitem__(self, idxs): return self.get_batch(torch.tensor(idxs))
+
+@patch
+def _with_workers(self:_Fetches, get, portions):
+    from torch.utils.data import DataLoader as Workers
+    how = dict(sampler=[o.tolist() for o in portions], batch_size=None, num_workers=self.num_workers)
+    try: yield from Workers(_Batches(get), **how)
+    except Exception as e:
+        if get_start_method()=='fork' or not re.search('exited unexpectedly|pickle', str(e)): raise
+        raise RuntimeError(
+            f'the {self.num_workers} processes that fetch items could not begin. On Windows and macOS each starts '
+            'afresh and knows no class and no function of a notebook, and no lambda: put them in a .py file and '
+            "import them, or take num_workers=0. In a script, work below if __name__=='__main__':") from e
+
 # %% ../nbs/03_dataloaders.ipynb #69018240
-class DataLoader:
-    "Walks through a dataset in mini-batches. Source: 'SGD and Mini-Batches'; PyTorch's and fastai's `DataLoader`."
+class _Walks(_Fetches):
+    "Walks through a dataset in mini-batches."
     def __init__(self,
         dataset=None, # anything with `len` and `[i]`: `Dataset`, `list(zip(x,y))`, `range(15)`, an `L`, a tensor
         bs:int=64, # items a batch
@@ -154,24 +181,9 @@ class DataLoader:
         if self.device is None: return iter(batches)
         return (to_device(b, self.device) for b in batches)
 
-    def _get_batch(self, idxs):
-        ds = self.dataset
-        if hasattr(ds, 'get_batch'): return ds.get_batch(idxs)
-        if isinstance(ds, (Tensor,np.ndarray)): return _rows(ds, idxs)
-        if isinstance(ds, TensorDataset): return tuple(_rows(o, idxs) for o in ds.tensors)
-        return collate([ds[i] for i in idxs.tolist()])
-
-    def _with_workers(self, get, portions):
-        from torch.utils.data import DataLoader as Workers
-        how = dict(sampler=[o.tolist() for o in portions], batch_size=None, num_workers=self.num_workers)
-        try: yield from Workers(_Batches(get), **how)
-        except Exception as e:
-            if get_start_method()=='fork' or not re.search('exited unexpectedly|pickle', str(e)): raise
-            raise RuntimeError(
-                f'the {self.num_workers} processes that fetch items could not begin. On Windows and macOS each starts '
-                'afresh and knows no class and no function of a notebook, and no lambda: put them in a .py file and '
-                "import them, or take num_workers=0. In a script, work below if __name__=='__main__':") from e
-
+# %% ../nbs/03_dataloaders.ipynb #69018242
+class DataLoader(_Walks):
+    "Walks through a dataset in mini-batches. Source: 'SGD and Mini-Batches'; PyTorch's and fastai's `DataLoader`."
     def one_batch(self): # a batch, as iterating gives it
         "The first batch of a new walk. ValueError if there is none."
         if self.n is not None and len(self)==0:
@@ -195,11 +207,6 @@ class DataLoader:
         names = ('bs','shuffle','drop_last','num_workers','generator','device')
         old = {**{k: getattr(self, k) for k in names}, **self._given_steps}
         return type(self)(self.dataset if dataset is None else dataset, **{**old, **kwargs})
-
-# %% ../nbs/03_dataloaders.ipynb #fc2e8759
-class _Batches:
-    def __init__(self, get_batch): self.get_batch = get_batch
-    def __getitem__(self, idxs): return self.get_batch(torch.tensor(idxs))
 
 # %% ../nbs/03_dataloaders.ipynb #dccea161
 def default_device()->torch.device:
@@ -246,8 +253,8 @@ def random_split(
     return torch.randperm(n, generator=g).tensor_split([cut])[::-1]
 
 # %% ../nbs/03_dataloaders.ipynb #c0ed1c7d
-class DataLoaders:
-    "A loader to train with and one to validate with. Source: `fastai.DataLoaders`."
+class _Pair:
+    "A loader to train with and one to validate with."
     def __init__(self,
         train, # loader of the training set: ours, fastai's, PyTorch's, or anything that can be iterated again and again
         valid, # loader of the validation set
@@ -285,6 +292,9 @@ class DataLoaders:
         names = [str(self.vocab[int(i)] if self.vocab else i) for i in yb.flatten()[:max_n].tolist()]
         return show_images(xb[:max_n], titles=names, **kwargs)
 
+# %% ../nbs/03_dataloaders.ipynb #c0ed1c7c
+class DataLoaders(_Pair):
+    "A loader to train with and one to validate with. Source: `fastai.DataLoaders`."
     @classmethod
     def from_tensors(cls,
         train:tuple, # inputs [N,...] and labels [N,...] to train with

@@ -76,6 +76,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error(everything):
     with pytest.raises(AttributeError, match='resnet19'): everything.resnet19
     assert not hasattr(everything, '__wrapped__')
 
+@pytest.mark.slow
 def test_editors_and_type_checkers_are_told_of_the_same_names(tmp_path):
     import nbdev
     if not nbdev.__version__.startswith('2.'): pytest.skip('all.pyi is made with the versions of the extra dev')
@@ -309,30 +310,28 @@ def few(tmp_path_factory):
     from digits_fastai.download import standin_path
     return str(standin_path(base=tmp_path_factory.mktemp('few')))
 
-@pytest.fixture(scope='module')
-def printed(path, few, tmp_path_factory):
-    "What the chapter's code prints, line by line, as numbers; and, on MNIST, the folder that its first line finds."
-    from digits_fastai.download import is_standin
-    small = is_standin(path)
-    code = chapter.format(path=str(path), bs=16 if small else 256, n=10, few=few)
+def printed(path, few, folder):
+    "What the chapter's code prints, line by line, as numbers; and the folder that its first line finds."
+    small = path==few
+    code = chapter.format(path=path, bs=16 if small else 256, n=10, few=few)
     code += 'print()' if small else 'print(untar_data(URLs.MNIST_SAMPLE).resolve())'
-    *lines,found = fresh(code+"\nprint('done')", tmp_path_factory.mktemp('chapter')).splitlines()[:-1]
+    *lines,found = fresh(code+"\nprint('done')", folder).splitlines()[:-1]
     return [[float(o) for o in line.split()] for line in lines],found
 
-def test_the_chapter_runs_as_printed(printed):
-    distances,similarity,trained = printed[0]
+def test_the_chapter_runs_as_printed(few, tmp_path):
+    (distances,similarity,trained),_ = printed(few, few, tmp_path)
     assert distances[0]<distances[2] and distances[1]<distances[3]
     assert min(similarity)>.8
     # The first, by hand, begins with the book's large weights; on the stand-in's bold digits the sigmoid stays flat.
     assert len(trained)==5 and min(trained[1:])>.9, 'BasicOptim, SGD, Learner, simple_net'
 
-def test_on_mnist_the_chapter_gives_the_books_figures(printed, mnist):
-    distances,similarity,trained = printed[0]
+@pytest.mark.slow # in the quick tier the last chapter's own notebook holds these figures
+def test_on_mnist_the_chapter_gives_the_books_figures(few, mnist, tmp_path):
+    (distances,similarity,trained),found = printed(str(mnist), few, tmp_path)
     assert distances==[.1114,.2021,.1586,.3021]
     assert similarity==[.9168,.9854,.9511]
     assert min(trained)>.95 and trained[-1]>.975
-
-def test_on_mnist_the_chapters_first_line_finds_it(mnist, printed): assert printed[1]==str(mnist.resolve())
+    assert found==str(mnist.resolve())
 
 @pytest.mark.slow
 def test_a_name_taken_away_is_missed(few, tmp_path):

@@ -274,7 +274,7 @@ every_work = ['download', 'unpack', 'untar', 'untar, the archive is there', 'for
               'force, and it is something else', 'force, from another address', 'force, then no network', 'load_folder',
               'load_folder, what was kept is stale', 'standin_path']
 
-@pytest.mark.parametrize('most', [8, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize('most', [5, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.parametrize('name', every_work)
 def test_killed_at_any_change_of_a_file_the_next_call_succeeds(name, most, work, server, tmp_path):
     deaths,faults = work.kill_everywhere(server, tmp_path/'base', most)
@@ -282,9 +282,10 @@ def test_killed_at_any_change_of_a_file_the_next_call_succeeds(name, most, work,
     done['works'] += 1
     done['kills'] += deaths
     assert not faults, '\n'.join(f'{k}: {v}' for k,v in faults.items())
-    assert deaths>=(3 if name.startswith('load') else 6), 'the harness sees too little of the work'
+    assert deaths>=(3 if most<6 or name.startswith('load') else 6), 'the harness sees too little of the work'
 
-@pytest.mark.parametrize('name', ['untar','force','load_folder, what was kept is stale','standin_path'])
+@pytest.mark.parametrize('name', ['untar','force','load_folder, what was kept is stale',
+                                  pytest.param('standin_path', marks=pytest.mark.slow)])
 def test_killed_again_and_again_nothing_piles_up(name, work, server, tmp_path):
     "Killed in the work, killed in the work that repairs it, and so on; then it is done in peace."
     base,rng = tmp_path/'base',random.Random(0)
@@ -502,4 +503,4 @@ def test_enough_processes_were_killed():
     "The last of this file: counts what the others did. Left out where they were not all run."
     if done['works']<len(every_work): pytest.skip('not all of this file was run')
     print(f'{done["kills"]} processes were killed')
-    assert done['kills']>=100, done
+    assert done['kills']>=60, done

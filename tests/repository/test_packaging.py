@@ -166,6 +166,7 @@ def test_in_a_clean_environment_the_dev_extras_are_missing(clean, tmp_path):
     look = 'try: import nbdev\nexcept ModuleNotFoundError as e: print(e)'
     assert 'without the dev extras' in in_clean(clean, look, tmp_path)
 
+@pytest.mark.slow
 def test_in_a_clean_environment_everything_imports_and_a_learner_fits(clean, tmp_path):
     fit = '''
 import sys, digits_fastai.all as d

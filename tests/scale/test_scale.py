@@ -1,7 +1,7 @@
 "Many processes against one: the same weights, the same record. Real ranks over gloo, two and four of them, on the CPU."
 import io,json,os,signal,subprocess,sys,time
 from contextlib import redirect_stdout
-from functools import partial
+from functools import cache,partial
 
 import pytest
 import torch
@@ -340,7 +340,7 @@ def few(digits): return [(x[:131], y[:131]) for x,y in digits] # five batches, t
 
 @pytest.fixture(scope='module')
 def undisturbed(few, tmp_path_factory):
-    return {n: ranks(n, run_or_go_on, few, tmp_path_factory.mktemp('whole'))[0] for n in (2,3)}
+    return cache(lambda n: ranks(n, run_or_go_on, few, tmp_path_factory.mktemp('whole'))[0])
 
 @pytest.mark.parametrize('rank,n', [(0,2), pytest.param(1, 3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize('what', ['exception','kill','interrupt'])
@@ -356,7 +356,7 @@ def test_a_failing_rank_ends_all_and_training_resumes(few, undisturbed, tmp_path
             assert o.error.startswith(f'{start}: rank {r} ends, too, since {why}'), o.error
             assert 'start_epoch=learn.done_epochs' in o.error.split('\n')[0]
     assert [o.name for o in tmp_path.iterdir() if o.suffix=='.safetensors']==['state.safetensors']
-    whole,resumed = undisturbed[n],ranks(n, run_or_go_on, few, tmp_path)
+    whole,resumed = undisturbed(n),ranks(n, run_or_go_on, few, tmp_path)
     for o in resumed:
         assert len(o['losses'])==20
         if n==2: assert all(torch.equal(o[k], whole[k]) for k in o)

@@ -1,6 +1,7 @@
 "Schedules, freezing and the learning rate finder against fastai's, in many settings; and that lr_find leaves no trace."
 import os,random,signal,tempfile,warnings
 from functools import cache,partial
+from itertools import product
 from types import ModuleType
 from unittest.mock import patch
 
@@ -426,11 +427,16 @@ def no_trace(opt_func=sgd, kind='ours', boom=None, warm=True, f=find_it, raises=
     learn.diary.file.close()
     assert not where, '\n'.join(where[:12])
 
-@pytest.mark.parametrize('kind', ['ours','ours, own dice','PyTorch','fastai'])
-@pytest.mark.parametrize('opt_func', [SGD,sgd,Adam,BasicOptim,fastai_sgd,fo.Adam,torch.optim.Adam,
-                                      partial(torch.optim.SGD, momentum=.9)])
+steppers = [SGD,sgd,Adam,BasicOptim,fastai_sgd,fo.Adam,torch.optim.Adam,partial(torch.optim.SGD, momentum=.9)]
+kinds = ['ours','ours, own dice','PyTorch','fastai']
+
+@pytest.mark.parametrize('kind,opt_func', [*[('ours', o) for o in steppers], *[(o, sgd) for o in kinds[1:]]])
 def test_lr_find_leaves_no_trace(opt_func, kind):
     for warm in (True,False): no_trace(opt_func, kind, warm=warm)
+
+@pytest.mark.slow
+def test_lr_find_leaves_no_trace_with_any_optimizer_and_loaders():
+    for kind,opt_func in product(kinds, steppers): no_trace(opt_func, kind)
 
 class Boom(Callback):
     "Raises `e` the third time that `at` comes by, or the first time if it comes only once."
