@@ -15,6 +15,7 @@ from types import MethodType
 from warnings import warn
 
 import torch
+from fastcore.basics import patch
 from torch import Tensor
 
 from .metrics import AvgLoss,AvgMetric,AvgSmoothLoss
@@ -71,18 +72,20 @@ class Callback:
                  f'self.learn.{k} = … changes the Learner', stacklevel=2)
         super().__setattr__(k, v)
 
-    def __call__(self,
-        event:str, # one of `events`
-    ): # what the method of that name gives; None without one, or if this callback isn't to run now
-        "What fastai's Learner does with its callbacks; ours looks once who has a method for what."
-        if event in batch_events and not (self.run_train if getattr(self, 'training', True) else self.run_valid): return
-        res = getattr(self, event)() if self.run and hasattr(self, event) else None
-        if event=='after_fit':
-            self.run = True
-            vars(self).pop('_at_the_end', ExitStack()).close()
-        return res
-
     def __repr__(self): return type(self).__name__
+
+# %% ../nbs/07_events.ipynb #7ca11b00
+@patch
+def __call__(self:Callback,
+    event:str, # one of `events`
+): # what the method of that name gives; None without one, or if this callback isn't to run now
+    "What fastai's Learner does with its callbacks; ours looks once who has a method for what."
+    if event in batch_events and not (self.run_train if getattr(self, 'training', True) else self.run_valid): return
+    res = getattr(self, event)() if self.run and hasattr(self, event) else None
+    if event=='after_fit':
+        self.run = True
+        vars(self).pop('_at_the_end', ExitStack()).close()
+    return res
 
 # %% ../nbs/07_events.ipynb #c033e3d1
 class TrainEvalCallback(Callback):
@@ -110,9 +113,10 @@ class TrainEvalCallback(Callback):
         self.learn.training = False
         self.model.eval()
 
-# %% ../nbs/07_events.ipynb #86487ef7
+# %% ../nbs/07_events.ipynb #86487ef6
 def _number(o): return o.item() if isinstance(o, Tensor) and o.numel()==1 else o
 
+# %% ../nbs/07_events.ipynb #86487ef7
 class Recorder(Callback):
     "Keeps losses, learning rates and metrics, and prints a row for each epoch. Source: `fastai.learner.Recorder`."
     order = 50
@@ -149,13 +153,6 @@ class Recorder(Callback):
         self.lrs.append(opt_lr(learn.opt))
         self._waiting.append(learn.loss)
 
-    def _try_metrics(self): # what a metric refuses is refused at the first batch, and not after an epoch
-        if self.learn.pred is None: return # the batch was called off
-        for m in self.metrics:
-            if not isinstance(m, AvgMetric): continue
-            m.reset()
-            with torch.no_grad(): m.accumulate(self.learn)
-
     def after_cancel_train(self): self.cancelled.add('train')
     def after_cancel_validate(self): self.cancelled.add('valid')
     def after_train(self): self.row += [] if 'train' in self.cancelled else [_number(self.smooth_loss.value)]
@@ -191,6 +188,16 @@ def _up_to_date(name):
 
 Recorder.losses = _up_to_date('losses')
 Recorder.smooth_loss = _up_to_date('smooth_loss')
+
+# %% ../nbs/07_events.ipynb #86487ef8
+@patch
+def _try_metrics(self:Recorder):
+    "What a metric refuses is refused at the first batch, and not after an epoch."
+    if self.learn.pred is None: return # the batch was called off
+    for m in self.metrics:
+        if not isinstance(m, AvgMetric): continue
+        m.reset()
+        with torch.no_grad(): m.accumulate(self.learn)
 
 # %% ../nbs/07_events.ipynb #5a4dc649
 def _cells(row): return [f'{o:.6f}' if isinstance(o, float) else str(o) for o in row]
