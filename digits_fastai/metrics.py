@@ -89,6 +89,7 @@ class AvgSmoothLoss(AvgMetric):
     )->list: # what `value` was after each of them, tensors []
         "Take in many batches at once: the same steps, but all are debiased by one division."
         losses = [_mean(o) for o in losses]
+        if not losses: return []
         first_count,steps = self.count+1,[]
         for loss in losses:
             if self.val.dtype!=loss.dtype or self.val.device!=loss.device: self.val = self.val.to(loss)
