@@ -7,8 +7,8 @@ from pathlib import Path
 import typer
 
 here = Path(__file__).resolve().parent
-modules = {'loading': 'loading', 'loader': 'loader', 'learner': 'learner', 'convnet': 'convnet', 'streams': 'streams',
-           'import': 'imports', 'draw': 'draw'}
+modules = {'loading': 'loading', 'loader': 'loader', 'learner': 'learner', 'backward': 'backward', 'convnet': 'convnet',
+           'streams': 'streams', 'import': 'imports', 'draw': 'draw'}
 
 def machine():
     "What it ran on, in words."

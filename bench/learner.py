@@ -27,8 +27,9 @@ def book_loss(predictions, targets):
 def book_accuracy(xb, yb): return ((xb.sigmoid()>.5)==yb).float().mean()
 def book_accuracy10(xb, yb): return (xb.argmax(dim=1)==yb).float().mean()
 
-def ours(data, model, lr, loss_func, metric, epochs):
-    learn = Learner(DataLoaders.from_tensors(*data, batch_size=bs), model, loss_func, opt_func=SGD, lr=lr, metrics=metric)
+def ours(data, model, lr, loss_func, metric, epochs, cbs=None):
+    dls = DataLoaders.from_tensors(*data, batch_size=bs)
+    learn = Learner(dls, model, loss_func, opt_func=SGD, lr=lr, metrics=metric, cbs=cbs)
     def run():
         with learn.no_bar(), learn.no_logging(): learn.fit(epochs)
     return run
@@ -102,7 +103,7 @@ def miniais(data, model, lr, loss_func, metric, epochs):
     metrics = MetricsCB(accuracy=MulticlassAccuracy() if loss_func is F.cross_entropy else Flat())
     metrics._log = lambda d: None
     dls = DataLoaders(*get_dls(*(Dataset(*o) for o in data), bs))
-    learn = TrainLearner(model, dls, loss_func, lr=lr, cbs=[metrics])
+    learn = TrainLearner(model, dls, loss_func, lr=lr, cbs=[metrics], opt_func=torch.optim.SGD)
     return lambda: learn.fit(epochs)
 
 nets = dict(linear=(linear, 1., 3.5), simple_net=(simple_net, .1, 2.5), ten_class=(ten_class, .1, 2.3)) # rate, target

@@ -115,6 +115,8 @@ def backward(self:Value):
 # %% ../nbs/10_backward.ipynb #bac03008
 def _add_grad(p, grad): p.grad = grad if p.grad is None else p.grad.add_(grad) # as PyTorch does it: it adds up
 
+def _as_rows(t): return t if t.ndim==2 else t.reshape(-1, t.shape[-1])
+
 class LinearByHand:
     "`nn.Linear`, forward and backward. The weights stay the layer's own."
     def __init__(self,
@@ -134,7 +136,7 @@ class LinearByHand:
         to_input:bool=True, # is the gradient of the inputs wanted, too?
     )->Tensor: # gradient of the inputs, [...,n_in]; None if it isn't wanted
         "Add the gradients of weight and bias to their `grad`, where they aren't frozen."
-        rows,x = g.reshape(-1, g.shape[-1]),self.x.reshape(-1, self.x.shape[-1])
+        rows,x = _as_rows(g),_as_rows(self.x)
         if self.weight.requires_grad: _add_grad(self.weight, rows.T@x)
         if self.bias is not None and self.bias.requires_grad: _add_grad(self.bias, rows.sum(0))
         return g@self.weight if to_input else None
@@ -208,8 +210,8 @@ def mnist_loss_gradient(
 )->Tensor: # the same shape
     "How much `mnist_loss` grows with each prediction."
     s = predictions.sigmoid()
-    slope = s*(1-s)/s.numel()
-    return torch.where(targets==1, -slope, slope)
+    slope = (1-s).mul_(s).div_(s.numel())
+    return torch.where(targets.bool(), -slope, slope)
 
 # %% ../nbs/10_backward.ipynb #bac03029
 def cross_entropy_gradient(
@@ -243,11 +245,12 @@ def cross_entropy_gradient(
 def _plain_cross_entropy_gradient(p, targets, ignore_index, reduction):
     "The usual case, quickly: probabilities less one at the label. `p` is changed in place."
     counts = targets!=ignore_index
-    if counts.all(): n = len(p)
+    n,labels = len(p),targets.long()[:,None]
+    if counts.all(): p.scatter_add_(1, labels, p.new_full((n,1), -1))
     else:
-        p *= counts[:,None]
-        n = counts.sum()
-    p.scatter_add_(1, targets.where(counts, 0)[:,None], -counts[:,None].to(p.dtype))
+        n,counts = counts.sum(),counts[:,None]
+        p *= counts
+        p.scatter_add_(1, labels.where(counts, 0), -counts.to(p.dtype))
     return p.div_(n) if reduction=='mean' else p
 
 # %% ../nbs/10_backward.ipynb #bac04011
@@ -305,9 +308,11 @@ class NetByHand:
         g:Tensor, # gradient of the outputs, their shape
     ):
         "Add to the `grad` of each parameter that isn't frozen."
-        with torch.no_grad():
-            for i in range(len(self.layers)-1, self.lowest-1, -1):
-                g = self.layers[i].backward(g, to_input=i>self.lowest)
+        with torch.no_grad(): self._backward(g)
+
+    def _backward(self, g):
+        for i in range(len(self.layers)-1, self.lowest-1, -1):
+            g = self.layers[i].backward(g, to_input=i>self.lowest)
 
 # %% ../nbs/10_backward.ipynb #bac05002
 _ours = {mse: mse_gradient, mnist_loss: mnist_loss_gradient, cross_entropy: cross_entropy_gradient}
@@ -380,8 +385,9 @@ def _forward(self:BackwardByHand, x):
     if x.requires_grad: raise ValueError('the inputs ask for a gradient, and by hand only the parameters get one')
     if torch.is_autocast_enabled(x.device.type):
         raise ValueError('mixed precision is on, and by hand there is one kind of number only: leave one of the two away')
-    self.out = self.net.forward(x)
-    return self.out if self.alone else self.out.requires_grad_()
+    out = self.net.forward(x)
+    self._out = out if self.alone else out.requires_grad_()
+    return self._out
 
 @patch
 def before_backward(self:BackwardByHand):
@@ -389,11 +395,11 @@ def before_backward(self:BackwardByHand):
     if learn.loss_func is not self.known_loss:
         raise ValueError('the loss was replaced in the middle of a fit: leave BackwardByHand away')
     if self.alone:
-        if learn.pred is not self.out: raise ValueError('the predictions are not those of the last forward pass')
-        with torch.no_grad(): g = self.gradient(learn.pred, *learn.yb)
+        if learn.pred is not self._out: raise ValueError('the predictions are not those of the last forward pass')
+        with torch.no_grad(): self.net._backward(self.gradient(learn.pred, *learn.yb))
     else:
         learn.loss_grad.backward()
-        g = self.out.grad
+        g = self._out.grad
         if g is None: raise ValueError('the loss does not depend on the predictions of the last forward pass')
-    self.net.backward(g)
+        self.net.backward(g)
     raise CancelBackwardException

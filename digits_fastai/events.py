@@ -122,6 +122,7 @@ class Recorder(Callback):
     order = 50
 
     def __init__(self):
+        self._waiting = [] # the losses of batches that nobody has asked about yet
         self.loss,self.smooth_loss = AvgLoss(),AvgSmoothLoss()
         self._new_row()
 
@@ -148,10 +149,9 @@ class Recorder(Callback):
         if not learn.training:
             for m in self._valid: m.accumulate(learn)
             return
-        if not self.losses: self._try_metrics()
-        self.smooth_loss.accumulate(learn)
+        if not self.lrs: self._try_metrics()
         self.lrs.append(opt_lr(learn.opt))
-        self.losses.append(self.smooth_loss.value)
+        self._waiting.append(learn.loss)
 
     def after_cancel_train(self): self.cancelled.add('train')
     def after_cancel_validate(self): self.cancelled.add('valid')
@@ -169,6 +169,25 @@ class Recorder(Callback):
 
     @property
     def _valid(self): return [self.loss, *self.metrics]
+
+    def _take_in(self): # the moving average is brought up to date when somebody asks, not at each batch
+        losses,self._waiting = self._waiting,[]
+        if losses: vars(self)['losses'] += vars(self)['smooth_loss'].extend(losses)
+
+def _up_to_date(name):
+    "An attribute that takes in the waiting losses before it is read or replaced."
+    def read(self):
+        self._take_in()
+        if name not in vars(self): raise AttributeError(name)
+        return vars(self)[name]
+    def write(self, value):
+        self._take_in()
+        vars(self)[name] = value
+    def remove(self): del vars(self)[name]
+    return property(read, write, remove)
+
+Recorder.losses = _up_to_date('losses')
+Recorder.smooth_loss = _up_to_date('smooth_loss')
 
 # %% ../nbs/07_events.ipynb #86487ef8
 @patch
@@ -260,8 +279,8 @@ def blame(
     event:str, # at which event
 )->Exception: # the same exception, or ours for a cancellation of fastai's
     "Write callback and event into the message of an exception."
-    who = f'[in {cb}, at {event}]'
     if isinstance(e, cancellations): return e
+    who = f'[in {cb}, at {event}]'
     for c in cancellations:
         if type(e).__name__==c.__name__: return c(*e.args) # fastai's, from a callback of fastai's
     if not e.args or isinstance(e.args[0], str): e.args = (' '.join([*e.args[:1], who]), *e.args[1:])

@@ -1,6 +1,7 @@
 "What a notebook does not show of the Learner: interruptions, odd loaders, odd models, other people's optimizers."
 import functools,math,os,signal,sys,threading,warnings
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from digits_fastai.events import (
     Recorder)
 from digits_fastai.learner import Learner
 from digits_fastai.losses import accuracy,batch_accuracy,mnist_loss,mse
-from digits_fastai.metrics import AvgMetric
+from digits_fastai.metrics import AvgMetric,AvgSmoothLoss
 from digits_fastai.optimizer import SGD,BasicOptim
 
 g = torch.Generator().manual_seed(0)
@@ -721,3 +722,41 @@ def test_losses_of_items_have_the_mean_that_validate_gives():
         *_,losses = learn.get_preds(with_loss=True)
         assert losses.shape==(40,) and losses.mean().item()==pytest.approx(learn.validate()[0], abs=1e-6)
         assert learn.loss_func is loss_func and getattr(loss_func, 'reduction', 'mean')=='mean'
+
+
+# The moving average is brought up to date when somebody asks
+
+@pytest.mark.parametrize('dtypes', [[torch.float32]*9, [torch.float16]*9, [torch.float32]*4+[torch.float64]*5])
+def test_the_average_of_many_batches_is_that_of_one_after_the_other_to_the_last_digit(dtypes):
+    losses = [torch.rand(3 if i%2 else (), dtype=t) for i,t in enumerate(dtypes)]
+    at_once,alone = AvgSmoothLoss(),AvgSmoothLoss()
+    for o in (at_once,alone): o.reset()
+    expected = []
+    for o in losses:
+        alone.accumulate(SimpleNamespace(loss=o))
+        expected.append(alone.value)
+    found = at_once.extend(losses[:4]) + at_once.extend([]) + at_once.extend(losses[4:])
+    assert [(o.dtype,o.item()) for o in found]==[(o.dtype,o.item()) for o in expected]
+    assert at_once.count==alone.count and torch.equal(at_once.val, alone.val)
+
+class Reads(Callback):
+    "Reads the record after each batch."
+    order = 55
+    def after_batch(self): self.learn.seen = len(self.recorder.losses),self.recorder.smooth_loss.count
+
+def test_a_record_that_is_read_at_each_batch_is_the_same(dls):
+    def record(*cbs):
+        torch.manual_seed(0)
+        learn = Learner(dls, nn.Linear(4,1), mnist_loss, opt_func=SGD, metrics=batch_accuracy, lr=.1, cbs=cbs)
+        with learn.no_logging(): learn.fit(3)
+        if cbs: assert learn.seen==(12,12)
+        return [o.item() for o in learn.recorder.losses],learn.recorder.values
+    assert record(Reads())==record()
+
+@pytest.mark.parametrize('bad', [.5,-1,2,math.inf,-math.inf,math.nan,1e-40,1+1e-6])
+def test_targets_are_zeros_and_ones(bad):
+    preds = torch.zeros(3,1)
+    for f in (mnist_loss,batch_accuracy):
+        with pytest.raises(ValueError, match='it takes 1 for'): f(preds, torch.tensor([[0.],[1.],[bad]]))
+        for dtype in (torch.uint8,torch.int8,torch.int64,torch.float16,torch.bool):
+            f(preds, torch.tensor([[0],[1],[1]], dtype=dtype))
