@@ -125,7 +125,6 @@ from digits_fastai.dataloaders import label_text as label_text
 from digits_fastai.dataloaders import random_split as random_split
 from digits_fastai.dataloaders import to_device as to_device
 from digits_fastai.dataloaders import whole_number as whole_number
-from digits_fastai.download import DownloadError as DownloadError
 from digits_fastai.download import URLs as URLs
 from digits_fastai.download import digits_path as digits_path
 from digits_fastai.download import is_standin as is_standin
@@ -145,6 +144,7 @@ from digits_fastai.events import Recorder as Recorder
 from digits_fastai.events import TrainEvalCallback as TrainEvalCallback
 from digits_fastai.files.archives import ArchiveError as ArchiveError
 from digits_fastai.files.archives import unpack as unpack
+from digits_fastai.files.connections import DownloadError as DownloadError
 from digits_fastai.grading.assess_answers import check_conv as check_conv
 from digits_fastai.grading.assess_answers import check_untar as check_untar
 from digits_fastai.grading.assess_learners import check_learner as check_learner

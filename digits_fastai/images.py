@@ -23,6 +23,7 @@ from .files.decode import png_rows,png_signature,unfilter
 
 # %% ../nbs/01_images.ipynb #d0b3e1f8
 _endings = {ending for ending,kind in mimetypes.types_map.items() if kind.startswith('image/')}
+_endings |= {'.webp','.jfif','.jp2','.tga','.mpo','.apng'} # which not every Python knows
 
 def _no_loop(link, folder):
     "ValueError if a link in this folder leads to the folder, or to one that the folder lies in."

@@ -44,7 +44,8 @@ def _are_classes(targets, n, name):
 
 # %% ../nbs/05_losses.ipynb #3ad0a0a9
 def _zeros_and_ones(targets, name):
-    if targets.dtype==torch.bool or ((targets==0) | (targets==1)).all(): return
+    if targets.dtype==torch.bool: return
+    if torch.equal(targets.sgn().square(), targets): return # the quickest question: only 0 and 1 are the square of their sign
     raise ValueError(f'{name} was given targets from {targets.min().item():g} to {targets.max().item():g}: it takes 1 for '
                      'what is looked for and 0 for the other. Fix for labels such as 3 and 7: (y==3).float()')
 
@@ -84,7 +85,7 @@ def mnist_loss(
     _same_shape(predictions, targets, 'mnist_loss')
     _zeros_and_ones(targets, 'mnist_loss')
     p = predictions.sigmoid()
-    return torch.where(targets==1, 1-p, p)
+    return torch.where(targets.bool(), 1-p, p)
 
 # %% ../nbs/05_losses.ipynb #9c665aae
 def activation_of(
@@ -146,7 +147,7 @@ def batch_accuracy(
     "Accuracy of a model with one output. ValueError: other shapes, other labels. Source: 'Putting It All Together'."
     _same_shape(xb, yb, 'batch_accuracy')
     _zeros_and_ones(yb, 'batch_accuracy')
-    return ((xb.sigmoid()>.5)==(yb==1)).float().mean()
+    return ((xb.sigmoid()>.5)==yb.bool()).float().mean()
 
 # %% ../nbs/05_losses.ipynb #38ec0bd1
 def accuracy(
@@ -227,5 +228,4 @@ def cross_entropy(
 )->Tensor: # the loss, float, []
     "Mean of -log(probability of the true class). ValueError for other shapes or labels. Source: `F.cross_entropy`."
     _look_at_labels(predictions, targets, 'cross_entropy')
-    x = predictions-predictions.detach().amax(1, keepdim=True)
-    return x.exp().sum(1, keepdim=True).log() - x.gather(1, targets.long()[:,None]) # [B,1]
+    return F.cross_entropy(predictions, targets.long(), reduction='none') # [B]; -log_softmax at the label, compiled

@@ -105,3 +105,19 @@ class AvgSmoothLoss(AvgMetric):
 
     @property
     def value(self): return self.val/(1-self.beta**self.count) if self.count else None
+
+    def extend(self,
+        losses:list, # a tensor for each batch, [] or [B]
+    )->list: # what `value` was after each of them, tensors []
+        "Take in many batches at once: the same steps, but all are debiased by one division."
+        losses = [_mean(o) for o in losses]
+        if not losses: return []
+        first_count,steps = self.count+1,[]
+        for loss in losses:
+            if self.val.dtype!=loss.dtype or self.val.device!=loss.device: self.val = self.val.to(loss)
+            self.val = torch.lerp(loss, self.val, self.beta)
+            steps.append(self.val)
+        self.count += len(steps)
+        shares = [1-self.beta**n for n in range(first_count, self.count+1)]
+        if any(o.dtype!=torch.float32 for o in steps): return [o/share for o,share in zip(steps, shares)]
+        return list((torch.stack(steps)/torch.tensor(shares, device=self.val.device)).unbind())

@@ -22,7 +22,13 @@ def _printable(text):
     shown = [o if o.isprintable() or o in '\n\t' else o.encode('unicode_escape').decode() for o in text]
     return ''.join(shown)
 
-def _tell(text): typer.echo(_printable(f'digits: {text}'), err=True)
+_hints = {'invert=True': '--invert', 'name it with train= or valid=': 'pictures belong into DIR/training/3 and so on',
+          'Make it that size first': 'A drawing or a photo of any size is read with --drawing'}
+
+def _tell(text):
+    "A sentence on standard error, in this program's words."
+    for library,here in _hints.items(): text = text.replace(library, here)
+    typer.echo(_printable(f'digits: {text}').replace('\n', '\\n'), err=True)
 
 # %% ../../nbs/app/03_cli.ipynb #a6d10008
 def _is_typers_own(e): return isinstance(e, (BrokenPipeError,typer.Abort)) or hasattr(e, 'exit_code')
@@ -140,7 +146,7 @@ def _load_reader(folder):
     from digits_fastai.nets.predict import load_reader
     return load_reader(folder)
 
-AtLeastOne = Annotated[int, typer.Option(min=1)]
+AtLeastOne = Annotated[int, typer.Option(min=1, max=2**31-1)]
 Seed = Annotated[int, typer.Option(min=0, max=2**32-1)]
 
 # %% ../../nbs/app/03_cli.ipynb #05dce9aa
@@ -260,6 +266,7 @@ def progress(
     as_json:Json=False, # print JSON: how many are `done`, `of` how many, whether all is `ok`, and `results`
 ):
     "Run your exercises, and tell what is done, wrong, or to do. Status 1 if something is wrong."
+    if not folder.is_dir(): raise FileNotFoundError(f'there is no folder {folder}: digits exercises --out {folder} makes it')
     with _waiting('running them …') as status:
         from digits_fastai.grading.exercises import progress as look
         res = look(folder, chapters or None, on_result=lambda o: status.update(f'{o.chapter} {o.exercise} {o.status}'))
@@ -340,8 +347,6 @@ def _read_drawings(reader, files, dark):
         for drawing in found: rows += _read_drawing(reader, drawing, dark)
     return rows
 
-_hints = {'invert=True': '--invert', 'Make it that size first': 'A drawing or a photo of any size is read with --drawing'}
-
 def _table(rows):
     import pandas as pd
     shown = []
@@ -371,9 +376,7 @@ def predict(
     if as_json: _print_result(rows, True, '')
     elif good: _print(_table(good))
     for o in bad:
-        said = f'{o["file"]}: {o["error"]}'
-        for library,here in _hints.items(): said = said.replace(library, here)
-        _tell(said)
+        _tell(f'{o["file"]}: {o["error"]}')
     if not all(o.exists() for o in files): raise typer.Exit(2)
     raise typer.Exit(bool(bad))
 
@@ -398,7 +401,7 @@ def draw(
 def evaluate(
     folder:Path, # drawings, in folders named after the digits: FOLDER/3/any.png
     model:Path=None, # folder of an export; the quick convnet of `digits draw` if not given
-    as_json:Json=False, # print JSON: a list with `digit`, `drawings`, `accuracy`, `test_set`
+    as_json:Json=False, # print JSON: a list with `digit`, `drawings`, `accuracy`, `test_set`, `unlike`
 ):
     "How well are your own drawings read, beside MNIST's?"
     reader = _load_reader(model) if model else None

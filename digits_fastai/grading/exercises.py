@@ -17,6 +17,8 @@ from tempfile import TemporaryDirectory
 
 from fastcore.basics import chunked
 
+from ..files.atomic import write_whole
+
 # %% ../../nbs/grading/09_exercises.ipynb #0b612f20
 course_url = 'https://github.com/digits-fastai/digits_fastai'
 
@@ -219,7 +221,7 @@ def write_exercises(
         done[name] = 'kept' if file.exists() else 'written'
         if done[name]=='written':
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, encoding='utf-8')
+            write_whole(file, text.encode())
     return done
 
 # %% ../../nbs/grading/09_exercises.ipynb #864731aa

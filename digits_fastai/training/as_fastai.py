@@ -89,14 +89,18 @@ def ordered_cbs(self:Callbacks,
     return L(cb for cb,_ in self._listeners[event])
 
 # %% ../../nbs/training/10_as_fastai.ipynb #abf0d99f
-def _replace_cbs(self, cbs):
+@patch(as_prop=True)
+def cbs(self:Learner):
+    "The callbacks, in the order in which they were added."
+    return vars(self)['cbs']
+
+@patch(set_prop=True, nm='cbs')
+def _replace_cbs(self:Learner, cbs):
     cbs = L(cbs)
     if any(cb.learn not in (None,self) for cb in cbs):
         raise ValueError('callbacks of another Learner were given, which would lose them: make new ones for this Learner')
     vars(self)['cbs'] = cbs
     self._listen()
-
-Callbacks.cbs = property(lambda self: vars(self)['cbs'], _replace_cbs)
 
 # %% ../../nbs/training/10_as_fastai.ipynb #522e86e4
 @patch
@@ -150,15 +154,13 @@ _instead = {
     'SaveModelCallback': 'take SaveModelCallback of digits_fastai.training.stopping',
     'NonNativeMixedPrecision': 'take MixedPrecision of digits_fastai.training.callbacks',
 }
-_may_be_added = Callbacks._may_be_added
 
-def _named_and_may_be_added(self, cb):
+@patch
+def _may_be_added(self:Learner, cb):
     for cls in type(cb).__mro__:
         if cls.__module__.startswith('fastai.') and cls.__name__ in _instead:
             raise ValueError(f"fastai's {cls.__name__} works in fastai's Learner only: {_instead[cls.__name__]}")
-    _may_be_added(self, cb)
-
-Callbacks._may_be_added = _named_and_may_be_added
+    super(Learner, self)._may_be_added(cb)
 
 # %% ../../nbs/training/10_as_fastai.ipynb #63af0e4b
 @patch

@@ -89,7 +89,7 @@ _record = 'values','losses','lrs','iters','metric_names','final','done','hps'
 _smooth_loss = 'val','count'
 _position = 'epoch','n_epoch','train_iter'
 
-def _pick(o, names): return {k: vars(o)[k] for k in names if k in vars(o)}
+def _pick(o, names): return {k: getattr(o, k) for k in names if k in vars(o)}
 
 def _optimizer_state(learn):
     "What an optimizer remembers, and whose it is: its class, and the parameters and hyperparameters of each group."
