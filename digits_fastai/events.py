@@ -61,6 +61,7 @@ class Callback:
         if k.startswith('_') or self.learn is None or k in events: raise AttributeError(k)
         if k=='fitting' and not hasattr(self.learn, k): # fastai's Learner, which tells by other callbacks
             return not (hasattr(self.learn, 'gather_preds') or hasattr(self.learn, 'lr_finder'))
+        if k=='start_epoch' and not hasattr(self.learn, k): return 0
         if k=='on_exit' and not hasattr(self.learn, k): return vars(self).setdefault('_at_the_end', ExitStack())
         return getattr(self.learn, k)
 

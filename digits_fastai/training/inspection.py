@@ -189,16 +189,19 @@ class ActivationStats(Callback):
         modules:list=None, # the layers to watch; all that have parameters if None
         every:int=1, # watch every how many-th batch
         with_hist:bool=True, # keep histograms, too?
-    ): self.modules,self.every,self.with_hist = modules,every,with_hist
+        include_paramless:bool=False, # if `modules` is None: watch layers without parameters, too?
+    ):
+        self.given,self.every,self.with_hist = modules,every,with_hist
+        self.include_paramless = include_paramless
 
     def before_fit(self):
         if not self.fitting: return
         self.stats,self.hooks = L(),None
-        self.watched = self.modules or [m for m in working_layers(self.model) if list(m.parameters())]
+        self.modules = self.given or [m for m in working_layers(self.model) if self.include_paramless or list(m.parameters())]
         self.on_exit.callback(self._remove)
 
     def before_batch(self):
-        if self.train_iter%self.every==0: self.hooks = Hooks(self.watched, self._stats)
+        if self.train_iter%self.every==0: self.hooks = Hooks(self.modules, self._stats)
 
     def after_batch(self):
         if self.hooks is None: return

@@ -72,6 +72,7 @@ def as_it_was(
 class LRFinder(Callback):
     "Lets the learning rate grow from batch to batch, until the loss explodes. Source: Smith (2015); fastai's."
     order,run_valid = 60,False
+    best = math.inf # the smallest loss of all
     def __init__(self,
         start_lr:float=1e-7, # the first learning rate
         end_lr:float=10, # the last one

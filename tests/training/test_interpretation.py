@@ -415,3 +415,11 @@ def test_top_losses_as_fastai_asks_for_them():
     assert torch.equal(items, x[:70][idxs]) and len(res.top_losses())==2
     assert len(res.plot_top_losses([1,2], nrows=1))==2 and len(res.plot_top_losses(range(3)))==3
     assert res.plot_confusion_matrix(figsize=(3,2), dpi=50).figure.get_size_inches().tolist()==[3,2]
+
+@pytest.mark.parametrize('include_paramless,n', [(False,3), (True,5)])
+def test_layers_without_parameters_are_watched_when_asked_for(include_paramless, n):
+    x = torch.randn(16, 1)
+    net = nn.Sequential(nn.Linear(1,50), nn.ReLU(), nn.BatchNorm1d(50), nn.Linear(50,1), nn.Flatten())
+    stats = ActivationStats(include_paramless=include_paramless)
+    with Learner(DataLoaders([(x,x)], [(x,x)]), net, nn.MSELoss(), cbs=stats).no_logging() as learn: learn.fit(1)
+    assert len(stats.modules)==n

@@ -427,6 +427,12 @@ def no_trace(opt_func=sgd, kind='ours', boom=None, warm=True, f=find_it, raises=
     learn.diary.file.close()
     assert not where, '\n'.join(where[:12])
 
+def test_our_scheduler_works_in_fastais_learner():
+    a,b = theirs(),theirs()
+    for learn,s,lin in ((a, schedules.ParamScheduler, schedules.SchedLin), (b, fs.ParamScheduler, fs.SchedLin)):
+        trained(learn, lambda learn: learn.fit(1, cbs=s({'lr': lin(1e-3, 1e-2)})))
+    assert np.allclose(a.recorder.hps['lr'], b.recorder.hps['lr'], rtol=1e-6, atol=0) and torch.allclose(state(a), state(b), atol=1e-7)
+
 steppers = [SGD,sgd,Adam,BasicOptim,fastai_sgd,fo.Adam,torch.optim.Adam,partial(torch.optim.SGD, momentum=.9)]
 kinds = ['ours','ours, own dice','PyTorch','fastai']
 
