@@ -238,11 +238,11 @@ def check(
         waiting.update(f'checking {len(files)} file{"s" if len(files)>1 else ""} …')
         def as_done(n, report):
             if len(files)>1: print(f'{n}/{len(files)}', file=sys.stderr, flush=True)
-            if form=='text': _print(_printable(report) + '\n'*(n<len(files)))
+            if form=='text' and not piece: _print(_printable(report) + '\n'*(n<len(files)))
         try: text,status = grade(files, piece, form, like=like, on_file=as_done)
         except LookupError as e: raise typer.BadParameter(e.args[0]) from None
     if as_json: _print(_as_json(json.loads(text)))
-    if csv: _print(_printable(text.rstrip('\n')))
+    if csv or form=='text' and piece: _print(_printable(text.rstrip('\n')))
     raise typer.Exit(status)
 
 # %% ../../nbs/app/03_cli.ipynb #dba48f54
