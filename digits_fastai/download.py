@@ -71,13 +71,13 @@ def _check_file(url, file, sha256=None):
 
 # %% ../nbs/00_download.ipynb #lock-def
 @contextmanager
-def _one_process_at_a_time(file):
-    "For `with`: whoever else wants to write `file` waits. DownloadError if its folder can't be written."
+def _one_process_at_a_time(file, wait=True):
+    "For `with`: whoever else wants to write `file` waits. DownloadError if its folder can't be written, or is in use."
     from filelock import FileLock
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(file.with_name(f'.{file.name}.lock'), mode=0o666) # a cache may be shared: others lock it, too
-        lock.acquire()
+        lock.acquire(timeout=-1 if wait else 0)
     except OSError as e:
         raise DownloadError(f'{file.parent} cannot be written: {e.strerror or e}. Give FASTAI_HOME another.') from None
     try: yield
@@ -168,6 +168,12 @@ def _places(url, base):
     if not stem.strip('.'): raise ValueError(f'{url!r} names no file: give the whole address, up to its .tgz')
     return cache_folder('archive', base)/name,cache_folder('data', base)/stem
 
+# %% ../nbs/00_download.ipynb #tidy-def
+def _tidy_up(archive, dest):
+    "What a killed process left beside a folder goes, unless somebody is at work there or nothing may be changed."
+    if not leftovers(dest): return
+    with suppress(DownloadError), _one_process_at_a_time(archive, wait=False): clear_leftovers(dest)
+
 # %% ../nbs/00_download.ipynb #18fb4137
 def untar_data(
     url:str, # one of `URLs`, or the address of another .tgz
@@ -178,7 +184,9 @@ def untar_data(
     "A URL becomes a folder, once. DownloadError, ArchiveError. Source: the book, 'Pixels'; `fastai.untar_data`."
     archive,dest = _places(url, base)
     with suppress(DownloadError): # it may be being replaced just now: ask again below
-        if not force and _find_folder(url, dest) and not leftovers(dest): return dest
+        if not force and _find_folder(url, dest):
+            _tidy_up(archive, dest)
+            return dest
     with _one_process_at_a_time(archive):
         clear_leftovers(dest)
         if not force and _find_folder(url, dest): return dest # another process made it while we waited

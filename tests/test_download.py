@@ -717,6 +717,20 @@ def test_threads_that_ask_at_once_download_once(server, tmp_path, naps):
     for o in threads: o.join(20)
     assert got==[files]*3 and len(server.ranges('/tiny.tgz'))==1
 
+def test_a_whole_folder_is_given_at_once_while_somebody_is_at_work_beside_it(server, tmp_path):
+    from filelock import FileLock
+    url = server.at('/tiny.tgz', packed)
+    dest = untar_data(url, base=tmp_path)
+    left = dest.with_name('.tiny-abcdefgh.tmp')
+    left.mkdir()
+    with FileLock(tmp_path/'archive'/'.tiny.tgz.lock'):
+        got = []
+        asks = threading.Thread(target=lambda: got.append(untar_data(url, base=tmp_path)), daemon=True)
+        asks.start()
+        asks.join(10)
+        assert got==[dest] and left.is_dir()
+    assert untar_data(url, base=tmp_path)==dest and not left.exists(), 'and when nobody is, it is tidied up'
+
 def test_a_full_disk_is_an_error_and_no_file(server, tmp_path):
     "A limit on the size of a file stands for the disk that is full: the write fails, like any other."
     resource = pytest.importorskip('resource')
