@@ -343,7 +343,7 @@ def _slopes(held, p, t):
     if not got.grad.isfinite().all(): raise Wrong(show(want.grad), show(got.grad), cause=_overflow)
     causes = {'the gradient is turned round': -want.grad, 'the gradient is there twice': 2*want.grad,
               'part of the computation is taken out: it goes forward, and not backward': torch.zeros_like(want.grad)}
-    is_right = close(loss.detach().reshape(()), held.ref.f(p, t), 1e-4) # else the gradient follows from the value
+    is_right = close(loss.detach().reshape(()), held.ref.f(p, t), 1e-2) # else the gradient follows from the value
     must_be(got.grad, want.grad, causes, cause='a part of it is taken out of the computation, or clamped' if is_right else '')
 
 def _large(held):
@@ -351,8 +351,8 @@ def _large(held):
     p,t = held.items(scale=80.)
     got,want = held(p, t),held.ref.f(p, t)
     if not got.isfinite(): raise Wrong(show(want), show(got), cause=_overflow)
-    small = held.items()
-    is_right = close(held(*small).reshape(()), held.ref.f(*small), 1e-4)
+    small = held.items(scale=.1) # where nothing needs to be clamped
+    is_right = close(held(*small).reshape(()), held.ref.f(*small), 1e-3)
     must_be(got.reshape(()), want, tol=1e-4, cause=_clamped if got<want and is_right else '')
     _slopes(held, p, t)
 
