@@ -99,9 +99,7 @@ class AvgSmoothLoss(AvgMetric):
         learn, # has the batch's `loss`
     ):
         "Take in one batch."
-        loss = _mean(learn.loss)
-        self.val = torch.lerp(loss, self.val.to(loss), self.beta)
-        self.count += 1
+        self.extend([learn.loss])
 
     @property
     def value(self): return self.val/(1-self.beta**self.count) if self.count else None

@@ -413,7 +413,7 @@ def quick_readers(
     for name in names:
         try:
             readers[name] = load_reader(folder/name)
-            is_whole = readers[name].limits is not None # an older version's does not know what it doesn't know
+            is_whole = 'unlike' in readers[name].info # an older version's doesn't say
         except (OSError,ValueError): is_whole = False # it is not there, or damaged
         if not is_whole:
             data = ten_digits(path)

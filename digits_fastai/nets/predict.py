@@ -160,7 +160,7 @@ class Reader:
         if len(self.vocab)!=n:
             raise ValueError(f'{folder} has {n} outputs, and the names {self.vocab}: export it with one for each')
         self.likeness,self.limits = None,None
-        if 'unlike' in self.info: self._read_limits(self.info['unlike'])
+        if self.info.get('unlike') is not None: self._read_limits(self.info['unlike'])
 
     def _shape_of_inputs(self):
         form = self.info.get('input')
@@ -343,9 +343,9 @@ Trained on {data or Path(learn.dls.path).resolve().name}, {n:,} pictures; export
     learn.export(folder.absolute(), name, known_models(), args, text)
     x,y = _pictures_of(learn.dls.train)
     valid,_ = _pictures_of(learn.dls.valid)
-    if x is not None and valid is not None and len(valid)>=100 and y.bincount().min()>=30:
-        file = Path(folder)/'model.json'
-        info = json.loads(file.read_text())
-        info['unlike'] = find_limits(load_reader(folder), (x,y), valid)
-        write_whole(file, json.dumps(info, indent=1).encode())
+    enough = x is not None and valid is not None and len(valid)>=100 and y.bincount().min()>=300
+    file = folder/'model.json'
+    info = json.loads(file.read_text())
+    info['unlike'] = find_limits(load_reader(folder), (x,y), valid) if enough else None
+    write_whole(file, json.dumps(info, indent=1).encode())
     return folder

@@ -177,7 +177,17 @@ def test_scribbles_are_prepared_as_mnist_is_and_the_same_for_the_same_seed():
         centre = (x.float().sum(d)*torch.arange(28.)).sum(1)/mass
         assert ((centre-14).abs()<1).all()
 
-def test_limits_come_back_from_json_and_what_is_no_limit_is_refused(readers, full, tmp_path):
+def test_of_few_digits_there_are_no_limits_and_every_picture_is_answered(tmp_path, monkeypatch):
+    import digits_fastai.app.draw as draw
+    from digits_fastai.nets.ten_digits import ten_digits
+    home = standin_path(full=True, base=tmp_path)
+    draw.train_quick('linear', ten_digits(home), tmp_path/'models'/'linear')
+    monkeypatch.setattr(draw, 'digits_path', lambda **kwargs: home)
+    reader = quick_readers(say=pytest.fail, names=['linear'], folder=tmp_path/'models')['linear'] # what is there is whole
+    assert reader.info['unlike'] is None and reader.unlike(scribbles(3)) is None
+    assert 'unlike' not in reader.predict(scribbles(1))[0]
+
+def test_limits_come_back_from_json_and_what_is_no_limit_is_refused(readers, full, tmp_path, mnist):
     folder = tmp_path/'copy'
     shutil.copytree(readers['linear'].folder, folder)
     x = torch.rand(9, 28, 28)
@@ -398,7 +408,7 @@ def test_strokes_of_one_digit_are_one_digit():
     for hand in hands:
         for d in range(10): assert len(prepare_sheet(drawn(d, hand)))==1, (hand,d)
 
-def test_evaluate_gives_the_test_sets_own_figures_for_the_test_sets_own_digits(readers, test_set, full, tmp_path):
+def test_evaluate_gives_the_test_sets_own_figures_for_the_test_sets_own_digits(readers, test_set, full, tmp_path, mnist):
     x,y = test_set
     for d in (1,4,9):
         (tmp_path/str(d)).mkdir()
